@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The one clock that durations and deadlines are measured by. Usable from any thread; about 20 ns a call.
+ * The one clock that durations and deadlines are measured by. Usable from any thread; about 20 ns a
+ * call.
  */
 #ifndef LIB_CLOCK_H
 #define LIB_CLOCK_H
@@ -12,7 +13,8 @@
 #define NS_PER_MS 1000000ULL
 #define NS_PER_S  1000000000ULL
 
-/* Nanoseconds since some fixed moment; never goes back, and is the same clock in every process of the host. */
+/* Nanoseconds since some fixed moment; never goes back, and is the same clock in every process of
+ * the host. */
 static inline uint64_t clock_now_ns(void)
 {
 	struct timespec ts;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the language lacks: hints, layout and the few forms of access to memory that others write at the same time.
- * Owns nothing; usable from any thread.
+ * What the language lacks: hints, layout and the few forms of access to memory that others write at
+ * the same time. Owns nothing; usable from any thread.
  *
- * Memory shared with a guest or another process is read by READ_ONCE() or load_acquire() into a private variable and
- * used from there: the compiler may otherwise read it twice, and the second value was never checked.
+ * Memory shared with a guest or another process is read by READ_ONCE() or load_acquire() into a
+ * private variable and used from there: the compiler may otherwise read it twice, and the second
+ * value was never checked.
  */
 #ifndef LIB_COMPILER_H
 #define LIB_COMPILER_H
@@ -16,7 +17,8 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Bytes; of every machine we run on. Adjacent lines are fetched in pairs by some, which we do not pad for. */
+/* Bytes; of every machine we run on. Adjacent lines are fetched in pairs by some, which we do not
+ * pad for. */
 #define CACHE_LINE 64
 
 #define cache_aligned     __attribute__((aligned(CACHE_LINE)))
@@ -34,7 +36,8 @@
 		(type *)(uintptr_t)((const char *)member_ptr_ - offsetof(type, member)); \
 	})
 
-/* Exactly one access of the variable's own width (up to 8 bytes), neither torn nor repeated; no ordering. */
+/* Exactly one access of the variable's own width (up to 8 bytes), neither torn nor repeated; no
+ * ordering. */
 #define READ_ONCE(x)     (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
@@ -62,7 +65,8 @@
 		max_a_ > max_b_ ? max_a_ : max_b_; \
 	})
 
-/* `alignment` is a power of two. align_up() wraps to 0 within `alignment` of the end of the range. */
+/* `alignment` is a power of two. align_up() wraps to 0 within `alignment` of the end of the range.
+ */
 static inline uint64_t align_up(uint64_t value, uint64_t alignment)
 {
 	return (value + alignment - 1) & ~(alignment - 1);
@@ -83,7 +87,8 @@ static inline bool is_power_of_two(uint64_t value)
 	return value != 0 && (value & (value - 1)) == 0;
 }
 
-/* For the inside of a loop that waits for another core: leaves the execution units to the sibling thread. */
+/* For the inside of a loop that waits for another core: leaves the execution units to the sibling
+ * thread. */
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A line is composed in a buffer on the stack and leaves by one write(2), which keeps lines of different threads (and
- * of the processes that share our standard error) apart without a lock.
+ * A line is composed in a buffer on the stack and leaves by one write(2), which keeps lines of
+ * different threads (and of the processes that share our standard error) apart without a lock.
  *
- * The rate limit is a token bucket kept as one number, the moment at which the bucket is full again: a message moves it one
- * period ahead and passes unless it is then more than a burst away. One number can be moved by compare-and-swap.
+ * The rate limit is a token bucket kept as one number, the moment at which the bucket is full
+ * again: a message moves it one period ahead and passes unless it is then more than a burst away.
+ * One number can be moved by compare-and-swap.
  */
 #include "lib/log.h"
 
@@ -42,7 +43,8 @@ bool log_enabled(int level)
 	return level <= load_relaxed(&log_max_level);
 }
 
-/* Length of the well-formed UTF-8 sequence at `s`, 0 if there is none or it is a control character. */
+/* Length of the well-formed UTF-8 sequence at `s`, 0 if there is none or it is a control character.
+ */
 static size_t log_printable(const unsigned char *s)
 {
 	size_t size;

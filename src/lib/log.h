@@ -2,9 +2,10 @@
 /*
  * The log: lines on standard error, `program: level: text`, each written by one system call.
  *
- * Owns the program's name and level, set once by log_init() before there are threads. All else may be called from any
- * thread. Bytes that are not printable ASCII or part of well-formed UTF-8 come out as \xNN, so that what a peer sent
- * can be logged as it is; a line longer than LOG_LINE_MAX bytes is cut. Nothing here fails or blocks for long, and errno is left alone.
+ * Owns the program's name and level, set once by log_init() before there are threads. All else may
+ * be called from any thread. Bytes that are not printable ASCII or part of well-formed UTF-8 come
+ * out as \xNN, so that what a peer sent can be logged as it is; a line longer than LOG_LINE_MAX
+ * bytes is cut. Nothing here fails or blocks for long, and errno is left alone.
  *
  * Whatever a packet, a guest or another peer can trigger at will is logged by log_limited().
  */
@@ -24,7 +25,8 @@ enum log_level {
 	LOG_DEBUG, /* what a developer wants to see */
 };
 
-/* `program` must stay valid. Messages above `level` are not written. Before this call the level is LOG_INFO. */
+/* `program` must stay valid. Messages above `level` are not written. Before this call the level is
+ * LOG_INFO. */
 void log_init(const char *program, int level);
 
 /* Also for the level that a configuration changes later; any thread. */
@@ -40,8 +42,9 @@ void log_write(int level, const char *format, ...) printf_like(2, 3);
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
 /*
- * One per place or per peer; all zero to begin with. Lets a burst of LOG_LIMIT_BURST messages through, then
- * one a second; the next message that passes says how many did not. Threads may share it.
+ * One per place or per peer; all zero to begin with. Lets a burst of LOG_LIMIT_BURST messages
+ * through, then one a second; the next message that passes says how many did not. Threads may share
+ * it.
  */
 struct log_limit {
 	uint64_t next_ns;    /* when the bucket would be full again, in time of clock_now_ns() */
