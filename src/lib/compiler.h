@@ -23,7 +23,7 @@
 
 #define cache_aligned     __attribute__((aligned(CACHE_LINE)))
 #define must_check        __attribute__((warn_unused_result))
-#define always_inline     inline __attribute__((always_inline))
+#define force_inline      inline __attribute__((always_inline))
 #define no_inline         __attribute__((noinline))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 
