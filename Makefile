@@ -47,13 +47,13 @@ test:
 demo:
 	@scripts/install-deps build demo
 	@$(MAKE) --no-print-directory all
-	@BUILD=$(BUILD) scripts/demo
+	@LASTHOP_BUILD=$(abspath $(BUILD)) scripts/demo
 
 .PHONY: bench
 bench:
 	@scripts/install-deps build demo bench
 	@$(MAKE) --no-print-directory all
-	@BUILD=$(BUILD) bench/run
+	@LASTHOP_BUILD=$(abspath $(BUILD)) bench/run
 
 .PHONY: lint
 lint: $(BUILD)/build.ninja
