@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TCP between two User-mode Linux guests through a contender: real drivers, real stacks, iperf3.
+
+Every contender passes segmentation offload through here (OVS: userspace-tso-enable, testpmd: tso=1). User-mode Linux
+is a vhost-user client, so contenders listen. One pair is booted a contender and repetition, on the VMs' cores, and
+serves all stream counts.
+"""
+
+import json
+import time
+
+from guest import Uml
+
+from . import machine
+from .machine import CpuWatch
+from .points import Sample
+from .process import BenchError, on_cores
+
+STREAMS = (1, 4)
+OMITTED = 1  # seconds at the start that iperf3 leaves out: TCP finding its window
+
+
+def point_name(streams):
+    return f"TCP x{streams}"
+
+
+class Pair:
+    """Two booted guests on a contender that listens; the iperf3 server runs in the second."""
+
+    def __init__(self, contender):
+        with on_cores(contender.placement.vm_cores):
+            self.guests = [Uml(contender.lab, f"uml{i}", i + 1, str(contender.uml_socket(i))) for i in range(2)]
+        for guest in self.guests:
+            guest.ready()
+        client, server = self.guests
+        server.run("iperf3 -s -D")
+        # The first packets: ARP, and the switch learning where both are.
+        client.run(f"n=0; until ping -c1 -W1 {server.address} || [ $n -ge 10 ]; do n=$((n+1)); done >/dev/null; "
+                   f"ping -c1 -W1 {server.address}")
+
+    def transfer(self, streams, seconds):
+        """iperf3's report of what the server received."""
+        client, server = self.guests
+        command = f"iperf3 -c {server.address} -t {seconds} -O {OMITTED} -P {streams} -J"
+        report = json.loads(client.run(command, seconds=seconds + OMITTED + 30))
+        if "error" in report:
+            raise BenchError(f'iperf3: {report["error"]}')
+        return report["end"]
+
+    def pids(self):
+        return [guest.process.pid for guest in self.guests]
+
+
+def measure(contender, pair, streams, seconds, helper):
+    """One sample on a booted pair. It counts bytes; packets are the guests' own affair."""
+    placement = contender.placement
+    before = machine.handover_ns(helper, placement)
+    watch = CpuWatch(contender.pids(), pair.pids())
+    start = time.monotonic_ns()
+    watch.start()
+    try:
+        end = pair.transfer(streams, seconds)
+    finally:
+        watch.finish()
+    after = machine.handover_ns(helper, placement)
+    received = end["sum_received"]
+    begun = start + OMITTED * 1_000_000_000
+    cpu = watch.shares(begun, begun + int(received["seconds"] * 1e9))
+    return Sample(
+        contender=contender.name, point=point_name(streams), regime=machine.regime(before, after),
+        handover_ns=(before, after), packets_per_s=None, bits_per_s=received["bits_per_second"], cpu=cpu,
+        cpu_ns_per_packet=None, settings=contender.settings(),
+        detail={"bytes": received["bytes"], "retransmits": end["sum_sent"].get("retransmits")})
