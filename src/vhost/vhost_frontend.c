@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -132,17 +133,16 @@ int vhost_frontend_check(struct vhost_frontend *fe)
 	return 0;
 }
 
-int vhost_frontend_send_bytes(struct vhost_frontend *fe, const void *bytes, size_t size,
-			      const int *fds, unsigned int fd_count)
+/* Sends all of iov, which it uses up. */
+static int send_all(struct vhost_frontend *fe, struct iovec *iov, size_t count, const int *fds,
+		    unsigned int fd_count)
 {
 	uint64_t deadline = deadline_of(fe);
-	/* sendmsg() does not write through it, but its type does not say so. */
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
 
 	if (usable(fe))
 		return -ENOTCONN;
-	while (iov.iov_len > 0) {
-		ssize_t sent = fdpass_send(fe->sock, &iov, 1, fds, fd_count);
+	while (count > 0) {
+		ssize_t sent = fdpass_send(fe->sock, iov, count, fds, fd_count);
 
 		if (sent == -EAGAIN) {
 			int err = wait_until(fe->sock, POLLOUT, deadline);
@@ -153,29 +153,39 @@ int vhost_frontend_send_bytes(struct vhost_frontend *fe, const void *bytes, size
 		}
 		if (sent < 0)
 			return broken(fe, sent == -EPIPE ? -ECONNRESET : (int)sent);
-		iov.iov_base = (char *)iov.iov_base + sent;
-		iov.iov_len -= (size_t)sent;
 		fd_count = 0; /* they went with the first byte */
+		for (; count > 0 && (size_t)sent >= iov->iov_len; iov++, count--)
+			sent -= (ssize_t)iov->iov_len;
+		if (count > 0) {
+			iov->iov_base = (char *)iov->iov_base + sent;
+			iov->iov_len -= (size_t)sent;
+		}
 	}
 	return 0;
+}
+
+/* sendmsg() does not write through it, but struct iovec does not say so. */
+static struct iovec to_send(const void *bytes, size_t size)
+{
+	return (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
+}
+
+int vhost_frontend_send_bytes(struct vhost_frontend *fe, const void *bytes, size_t size,
+			      const int *fds, unsigned int fd_count)
+{
+	struct iovec iov = to_send(bytes, size);
+
+	return send_all(fe, &iov, 1, fds, fd_count);
 }
 
 int vhost_frontend_send(struct vhost_frontend *fe, uint32_t request, uint32_t flags,
 			const void *payload, uint32_t size, const int *fds, unsigned int fd_count)
 {
-	struct vhost_user_msg msg = {
-		.header = {.request = request, .flags = flags, .size = size},
-	};
-	size_t in_msg = min((size_t)size, sizeof(msg.payload));
-	int err;
+	struct vhost_user_header header = {.request = request, .flags = flags, .size = size};
+	/* Two pieces: struct vhost_user_msg has a hole between them. */
+	struct iovec iov[] = {to_send(&header, sizeof(header)), to_send(payload, size)};
 
-	if (in_msg > 0)
-		memcpy(&msg.payload, payload, in_msg);
-	err = vhost_frontend_send_bytes(fe, &msg, sizeof(msg.header) + in_msg, fds, fd_count);
-	if (!err && in_msg < size)
-		err = vhost_frontend_send_bytes(fe, (const char *)payload + in_msg, size - in_msg,
-						NULL, 0);
-	return err;
+	return send_all(fe, iov, size > 0 ? 2 : 1, fds, fd_count);
 }
 
 static int receive_bytes(struct vhost_frontend *fe, void *bytes, size_t size, int *fds, size_t max,
