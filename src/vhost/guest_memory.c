@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -105,14 +106,13 @@ static void watch_remove(unsigned int index)
  */
 static bool watch_replace(const struct watch *entry, uintptr_t addr)
 {
-	const int prot = PROT_READ | PROT_WRITE;
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-	/* From an address to what it addresses: there is no pointer to begin with in a siginfo. */
-	void *region = (void *)entry->start;
-	void *page = (void *)(uintptr_t)align_down(addr, entry->page);
+	const long prot = PROT_READ | PROT_WRITE;
+	const long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
 
-	return mmap(region, entry->size, prot, flags, -1, 0) != MAP_FAILED ||
-	       mmap(page, entry->page, prot, flags, -1, 0) != MAP_FAILED;
+	/* The bare call, because nobody promises that mmap() works in a signal handler. */
+	return syscall(SYS_mmap, entry->start, entry->size, prot, flags, -1L, 0L) != -1 ||
+	       syscall(SYS_mmap, align_down(addr, entry->page), entry->page, prot, flags, -1L,
+		       0L) != -1;
 }
 
 /* Runs in any thread, in the middle of any access to guest memory: no locks, no log, errno kept. */
