@@ -66,6 +66,8 @@ class VirtioUser:
         pass
 
     def start(self, contender, point, seconds, cores):
+        if point.offloads:
+            raise BenchError("testpmd sends no segments to be passed on whole")
         server = int(contender.vm_is_server)
         devices = [f"--vdev=net_virtio_user{i},path={path},server={server},queues=1,queue_size={self.RING},mac={mac}"
                    for i, (path, mac) in enumerate(zip(contender.sockets(), self.MACS))]

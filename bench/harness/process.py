@@ -13,15 +13,15 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import Failure, Skip, need
+from lab import Failure, need
 
 
 class BenchError(Failure):
     """Something a measurement needs did not work; the message says what."""
 
 
-class Unavailable(Skip):
-    """A contender cannot run on this machine; the table shows a dash for it."""
+class Unavailable(Failure):
+    """A contender cannot run on this machine as it is; the table shows a dash for it."""
 
 
 @contextlib.contextmanager
