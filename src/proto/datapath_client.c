@@ -308,6 +308,11 @@ int datapath_client_fd(const struct datapath_client *client)
 	return client->fd;
 }
 
+bool datapath_client_waiting(const struct datapath_client *client)
+{
+	return client->event_count > 0;
+}
+
 uint64_t datapath_client_lost(const struct datapath_client *client)
 {
 	return client->lost_events;
@@ -443,11 +448,4 @@ int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port,
 	if (port_count > DP_PORTS_MAX || length > DP_PACKET_MAX)
 		return -EINVAL;
 	return client_request(client, DP_PACKET_OUT, parts, 3, -1, NULL, 0);
-}
-
-int datapath_client_link(struct datapath_client *client, uint32_t port, bool up)
-{
-	struct dp_link request = {.port = port, .up = up};
-
-	return client_command(client, DP_LINK, &request, sizeof(request), -1);
 }

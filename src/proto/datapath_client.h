@@ -46,6 +46,9 @@ void datapath_client_close(struct datapath_client *client);
 /* To watch for input. Events may also be waiting without it: see datapath_client_event(). */
 int datapath_client_fd(const struct datapath_client *client);
 
+/* Whether events were read that nobody has fetched yet. */
+bool datapath_client_waiting(const struct datapath_client *client);
+
 /* Events that did not fit, since the connection began. */
 uint64_t datapath_client_lost(const struct datapath_client *client);
 
@@ -89,8 +92,5 @@ int datapath_client_flow_dump(struct datapath_client *client,
 int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port,
 			       const uint32_t *ports, uint32_t port_count, const void *frame,
 			       uint32_t length) must_check;
-
-/* Tells the port's front end that its link is up or down, where it can be told. */
-int datapath_client_link(struct datapath_client *client, uint32_t port, bool up) must_check;
 
 #endif

@@ -13,6 +13,33 @@
 
 #define DIRECTORY_TRIES 1000
 
+#define FIELD(structure, name)                          \
+	{                                               \
+#name, offsetof(struct structure, name) \
+	}
+
+const struct stats_field stats_port_fields[] = {
+	FIELD(stats_port, in_packets),
+	FIELD(stats_port, in_bytes),
+	FIELD(stats_port, out_packets),
+	FIELD(stats_port, out_bytes),
+	FIELD(stats_port, out_segmented),
+	FIELD(stats_port, out_checksummed),
+	FIELD(stats_port, calls),
+	FIELD(stats_port, kicks),
+	FIELD(stats_port, upcalls),
+	FIELD(stats_port, waits),
+	{NULL, 0},
+};
+
+const struct stats_field stats_worker_fields[] = {
+	FIELD(stats_worker, turns),           FIELD(stats_worker, packets),
+	FIELD(stats_worker, delivered_bytes), FIELD(stats_worker, copied_bytes),
+	FIELD(stats_worker, staged_bytes),    FIELD(stats_worker, flow_hits_last),
+	FIELD(stats_worker, flow_hits_table), FIELD(stats_worker, flow_misses),
+	FIELD(stats_worker, sleeps),          {NULL, 0},
+};
+
 _Static_assert(sizeof(struct stats_port) % sizeof(uint64_t) == 0, "whole words");
 _Static_assert(sizeof(struct stats_worker) % sizeof(uint64_t) == 0, "whole words");
 

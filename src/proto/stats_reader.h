@@ -13,6 +13,20 @@
 #include "lib/shm.h"
 #include "proto/stats_segment.h"
 
+/* The counters of a structure by name, so that whoever shows them shows all of them. */
+struct stats_field {
+	const char *name; /* as in the structure and in the API; NULL ends the list */
+	size_t offset;    /* of an uint64_t, in bytes */
+};
+
+extern const struct stats_field stats_port_fields[];   /* of struct stats_port, without drops */
+extern const struct stats_field stats_worker_fields[]; /* of struct stats_worker */
+
+static inline uint64_t stats_field_value(const void *counters, const struct stats_field *field)
+{
+	return *(const uint64_t *)(const void *)((const uint8_t *)counters + field->offset);
+}
+
 struct stats_reader {
 	struct shm shm;
 	const struct stats_header *header;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The core's end of the datapath protocol (proto/datapath_proto.h): the socket DIR/datapath.sock, one controller
+ * at a time, its requests carried out in order.
+ *
+ * Main thread only. A controller that does not read gets no answers, but never holds up anything else.
+ */
+#ifndef LASTHOP_CORE_CHANNEL_H
+#define LASTHOP_CORE_CHANNEL_H
+
+#include <stddef.h>
+
+#include "core/core.h"
+
+/* Listens. Only processes of uid owner (or root) are served. 0 or -errno. */
+int channel_open(struct channel **channel, struct core *core, uid_t owner);
+void channel_close(struct channel *channel);
+
+/* Sends an event if there is a controller that takes it; lost otherwise. */
+void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size);
+
+#endif

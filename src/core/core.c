@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The main thread's loop. Workers reach it through one eventfd: they have upcalls, or found a port at fault. What
+ * flows and tables it replaced is freed at the end of a round, after a grace period.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "core/channel.h"
+#include "core/core_port.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "vhost/guest_memory.h"
+
+/* Upcalls sent in one go, before other descriptors have their turn. */
+#define UPCALLS_A_ROUND 256
+
+static void on_event(struct loop_io *io, uint32_t events)
+{
+	struct core *core = container_of(io, struct core, event_io);
+	const uint64_t one = 1;
+	struct upcall upcall;
+	uint64_t value;
+	unsigned int sent = 0;
+
+	(void)events;
+	if (read(io->fd, &value, sizeof(value)) < 0)
+		return;
+	core_port_check_faults(core);
+	while (sent < UPCALLS_A_ROUND && worker_pool_upcall(core->pool, &upcall)) {
+		struct dp_upcall event = {.key = upcall.key, .length = upcall.length};
+
+		channel_event(core->channel, DP_EVENT_UPCALL, &event, sizeof(event));
+		sent++;
+	}
+	/* Perhaps there are more: come back. */
+	if (sent == UPCALLS_A_ROUND && write(io->fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void on_watch(struct loop_timer *timer)
+{
+	struct core *core = container_of(timer, struct core, watch_timer);
+
+	worker_pool_watch(core->pool);
+	loop_timer_start(&core->loop, timer, clock_now_ns() + WORKER_WATCH_NS);
+}
+
+int core_open(struct core *core, const struct core_config *config)
+{
+	uint32_t threads = config->workers + 1;
+	int error;
+
+	memset(core, 0, sizeof(*core));
+	core->config = *config;
+	core->dp.event_fd = -1;
+	core->event_io = (struct loop_io){.fd = -1, .ready = on_event};
+	core->watch_timer.expired = on_watch;
+	error = loop_init(&core->loop);
+	if (error)
+		return error;
+	error = guest_memory_init();
+	if (error)
+		return error;
+	if (getrandom(&core->instance, sizeof(core->instance), 0) != sizeof(core->instance))
+		core->instance = clock_now_ns();
+	core->dp.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (core->dp.event_fd < 0)
+		return -errno;
+	core->event_io.fd = core->dp.event_fd;
+	core->dp.flows = flow_table_create(threads, config->flows_max);
+	if (!core->dp.flows)
+		return -ENOMEM;
+	/* The socket first: who finds it taken must not replace the statistics of its owner. */
+	error = channel_open(&core->channel, core, getuid());
+	if (error) {
+		log_error("%s/%s: %s", config->dir, DP_SOCKET_NAME,
+			  error == -EADDRINUSE ? "another core runs in this directory" : strerror(-error));
+		return error;
+	}
+	error = statistics_create(&core->stats, config->dir, threads, core->instance);
+	if (error)
+		log_error("%s/%s: %s", config->dir, STATS_FILE_NAME, strerror(-error));
+	return error;
+}
+
+int core_start(struct core *core)
+{
+	struct worker_pool_config pool = {
+		.dp = &core->dp,
+		.workers = core->config.workers,
+		.ports = core->stats.ports,
+		.stats = core->stats.workers,
+		.linger_ns = core->config.linger_ns,
+	};
+	uint32_t own = core->config.workers;
+	int error;
+
+	core->forwarder = forwarder_create(&core->dp, own, core->stats.ports + own * FLOW_PORTS_MAX,
+					   core->stats.workers + own);
+	if (!core->forwarder)
+		return -ENOMEM;
+	error = worker_pool_start(&core->pool, &pool);
+	if (error) {
+		log_error("the workers cannot be started: %s", strerror(-error));
+		return error;
+	}
+	error = loop_add(&core->loop, &core->event_io, EPOLLIN);
+	if (!error)
+		loop_timer_start(&core->loop, &core->watch_timer, clock_now_ns() + WORKER_WATCH_NS);
+	return error;
+}
+
+int core_run(struct core *core)
+{
+	while (!core->loop.stopped) {
+		int error = loop_run_once(&core->loop, -1);
+
+		if (error)
+			return error;
+		flow_table_reclaim(core->dp.flows);
+	}
+	return 0;
+}
+
+void core_close(struct core *core)
+{
+	for (uint32_t i = 0; i < FLOW_PORTS_MAX; i++)
+		core_port_del(core, i);
+	channel_close(core->channel);
+	if (core->pool)
+		worker_pool_stop(core->pool);
+	forwarder_destroy(core->forwarder);
+	flow_table_destroy(core->dp.flows);
+	statistics_close(&core->stats);
+	loop_timer_stop(&core->watch_timer);
+	loop_cleanup(&core->loop);
+	if (core->dp.event_fd >= 0)
+		close(core->dp.event_fd);
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The life of a port's queues. The device calls quiesce before anything changes under the workers: all queues stop,
+ * kicks are no longer watched, a grace period passes, and where each ring stopped is kept. Its update starts what
+ * is ready from there. So every change, however small, takes the one way that is easy to get right.
+ *
+ * Quarantine is a state between those two: a port whose ring broke the rules stays quiet until its front end
+ * stops all rings (a driver's reset does), resets the device or connects anew.
+ */
+#include "core/core_port.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/channel.h"
+#include "lib/fdpass.h"
+#include "lib/log.h"
+
+#define RX_RING(pair) (2 * (pair))
+#define TX_RING(pair) (2 * (pair) + 1)
+
+/* The device's side of everything that the datapath can do, or undo for others. */
+#define FEATURES_BASE                                                                                                  \
+	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) |                                            \
+	 VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) |                               \
+	 VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
+#define FEATURES_OFFLOAD                                                                                               \
+	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |    \
+	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) |  \
+	 FEATURES_GUEST_OFFLOAD)
+#define FEATURES_GUEST_OFFLOAD                                                                                         \
+	(VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) |                                   \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN) |                                    \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
+#define FEATURES_CONTROL                                                                                               \
+	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) |                                         \
+	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
+
+static uint64_t offered_features(const struct dp_port_add *config)
+{
+	uint64_t features = FEATURES_BASE | FEATURES_OFFLOAD | FEATURES_CONTROL;
+
+	if (config->pairs > 1)
+		features |= VIRTIO_BIT(VIRTIO_NET_F_MQ);
+	if (config->mtu)
+		features |= VIRTIO_BIT(VIRTIO_NET_F_MTU);
+	return features & ~config->features_off;
+}
+
+static struct core_port *from_device(struct vhost_device *dev)
+{
+	return container_of(dev, struct core_port, device);
+}
+
+static void set_state(struct core_port *cp, enum dp_port_state state)
+{
+	struct dp_port_info info;
+
+	if (cp->state == state)
+		return;
+	cp->state = state;
+	statistics_port(&cp->core->stats, cp->index, cp->config.name, state);
+	core_port_info(cp, &info);
+	channel_event(cp->core->channel, DP_EVENT_PORT, &info, sizeof(info));
+}
+
+static void remember_fault(struct core_port *cp, const char *name)
+{
+	memset(cp->fault, 0, sizeof(cp->fault));
+	strncpy(cp->fault, name, sizeof(cp->fault) - 1);
+	cp->faults++;
+	statistics_fault(&cp->core->stats);
+}
+
+static void stop_ring(struct core_port *cp, unsigned int index)
+{
+	unsigned int pair = index / 2;
+
+	if (!cp->ring_live[index])
+		return;
+	cp->ring_live[index] = false;
+	if (index == RX_RING(pair))
+		cp->base[index] = rxq_stop(&cp->port->rxq[pair]);
+	else
+		cp->base[index] = txq_stop(&cp->port->txq[pair]);
+}
+
+static void on_quiesce(struct vhost_device *dev)
+{
+	struct core_port *cp = from_device(dev);
+	bool any = false;
+
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
+		if (cp->kick_fds[i] >= 0)
+			worker_pool_detach(cp->core->pool, cp->index, i / 2, cp->kick_fds[i]);
+		cp->kick_fds[i] = -1;
+		any |= cp->ring_live[i];
+	}
+	if (any) {
+		port_pause(cp->port);
+		synchronize_rcu();
+	}
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
+		stop_ring(cp, i);
+	if (cp->control.live) {
+		cp->control.live = false;
+		loop_remove(&cp->core->loop, &cp->control_io);
+	}
+}
+
+static uint64_t port_features(const struct core_port *cp)
+{
+	return cp->device.features & ~cp->offloads_off;
+}
+
+static void call_guest(int fd)
+{
+	const uint64_t one = 1;
+
+	/* Whatever becomes of it: a guest that does not want calls is not called. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Whatever was notified while the ring stood still may have been lost: each side looks once. */
+static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_split *ring)
+{
+	struct vhost_ring *said = &cp->device.rings[RX_RING(pair)];
+
+	rxq_start(&cp->port->rxq[pair], ring, &cp->device.memory, port_features(cp), said->base, said->call_fd);
+	cp->ring_live[RX_RING(pair)] = true;
+	if (said->kick_fd >= 0 && !worker_pool_attach_rx(cp->core->pool, cp->index, pair, said->kick_fd))
+		cp->kick_fds[RX_RING(pair)] = said->kick_fd;
+	call_guest(said->call_fd);
+	return true;
+}
+
+static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring_split *ring)
+{
+	struct vhost_ring *said = &cp->device.rings[TX_RING(pair)];
+
+	if (txq_start(&cp->port->txq[pair], ring, &cp->device.memory, cp->device.features, said->base, said->call_fd))
+		return false;
+	cp->ring_live[TX_RING(pair)] = true;
+	if (!worker_pool_attach(cp->core->pool, &cp->port->txq[pair], said->kick_fd))
+		cp->kick_fds[TX_RING(pair)] = said->kick_fd;
+	call_guest(said->call_fd);
+	return true;
+}
+
+static void start_control(struct core_port *cp)
+{
+	int index = vhost_device_control_index(&cp->device);
+	struct vring_split ring;
+
+	if (index < 0 || !vhost_device_ring_ready(&cp->device, (unsigned int)index, &ring))
+		return;
+	cp->control_io.fd = cp->device.rings[index].kick_fd;
+	if (cp->control_io.fd < 0 || loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
+		return;
+	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features,
+			    cp->device.rings[index].base);
+}
+
+static bool any_ring_started(const struct core_port *cp)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(cp->device.rings); i++) {
+		if (cp->device.rings[i].started)
+			return true;
+	}
+	return false;
+}
+
+static void lift_quarantine(struct core_port *cp)
+{
+	if (cp->quarantine)
+		log_info("port %s: quarantine (%s) is over", cp->config.name, port_fault_name(cp->quarantine));
+	cp->quarantine = 0;
+	store_release(&cp->port->fault, 0);
+}
+
+static void on_update(struct vhost_device *dev)
+{
+	struct core_port *cp = from_device(dev);
+	uint32_t running = 0;
+	bool up = false;
+
+	if (!any_ring_started(cp)) {
+		lift_quarantine(cp);
+		cp->pairs_wanted = PORT_PAIRS_MAX;
+		cp->offloads_off = 0;
+	}
+	if (cp->quarantine || load_acquire(&cp->port->fault)) {
+		set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : DP_PORT_QUARANTINED);
+		return;
+	}
+	cp->port->features = port_features(cp);
+	cp->port->memory = &dev->memory;
+	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {
+		struct vring_split ring;
+		bool rx = false;
+
+		if (vhost_device_ring_ready(dev, RX_RING(pair), &ring))
+			rx = start_rx(cp, pair, &ring);
+		if (rx && running == pair && pair < cp->pairs_wanted)
+			running = pair + 1;
+		if (vhost_device_ring_ready(dev, TX_RING(pair), &ring))
+			up |= start_tx(cp, pair, &ring) && rx;
+	}
+	start_control(cp);
+	store_release(&cp->port->pairs_running, running);
+	set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : up ? DP_PORT_UP : DP_PORT_CONNECTED);
+	worker_pool_wake(cp->core->pool);
+}
+
+static uint16_t on_ring_base(struct vhost_device *dev, unsigned int index)
+{
+	struct core_port *cp = from_device(dev);
+
+	if ((int)index == vhost_device_control_index(dev))
+		return cp->control.last_avail;
+	return index < 2 * cp->config.pairs ? cp->base[index] : dev->rings[index].base;
+}
+
+static void on_announce(struct vhost_device *dev, const uint8_t mac[6])
+{
+	struct core_port *cp = from_device(dev);
+	struct dp_announce announce = {.port = cp->index};
+
+	memcpy(announce.mac, mac, sizeof(announce.mac));
+	channel_event(cp->core->channel, DP_EVENT_ANNOUNCE, &announce, sizeof(announce));
+}
+
+static void on_mtu(struct vhost_device *dev, uint16_t mtu)
+{
+	from_device(dev)->mtu = mtu;
+}
+
+static const struct vhost_device_ops device_ops = {
+	.quiesce = on_quiesce,
+	.update = on_update,
+	.ring_base = on_ring_base,
+	.announce = on_announce,
+	.mtu = on_mtu,
+};
+
+static bool control_set_pairs(struct control_queue *queue, uint16_t pairs)
+{
+	struct core_port *cp = container_of(queue, struct core_port, control);
+
+	if (pairs < 1 || pairs > cp->config.pairs)
+		return false;
+	cp->pairs_wanted = pairs;
+	store_release(&cp->port->pairs_running, pairs);
+	for (unsigned int pair = 0; pair < pairs; pair++) {
+		if (!cp->ring_live[RX_RING(pair)]) {
+			store_release(&cp->port->pairs_running, pair);
+			break;
+		}
+	}
+	return true;
+}
+
+static bool control_set_offloads(struct control_queue *queue, uint64_t features)
+{
+	struct core_port *cp = container_of(queue, struct core_port, control);
+	uint64_t guest = cp->device.features & FEATURES_GUEST_OFFLOAD;
+
+	if (features & ~guest)
+		return false;
+	cp->offloads_off = guest & ~features;
+	/* The receive queues' features are what deliveries look at: they change while nobody does. */
+	port_pause(cp->port);
+	synchronize_rcu();
+	cp->port->features = port_features(cp);
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
+		if (!cp->ring_live[i])
+			continue;
+		cp->port->rxq[i / 2].features = port_features(cp);
+		if (i == RX_RING(i / 2))
+			store_release(&cp->port->rxq[i / 2].live, true);
+		else
+			store_release(&cp->port->txq[i / 2].live, true);
+	}
+	control_set_pairs(queue, min(cp->pairs_wanted, (uint16_t)cp->config.pairs));
+	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {
+		if (cp->ring_live[TX_RING(pair)])
+			worker_pool_attend(cp->core->pool, &cp->port->txq[pair]);
+	}
+	return true;
+}
+
+static void control_set_mac(struct control_queue *queue, const uint8_t mac[6])
+{
+	struct core_port *cp = container_of(queue, struct core_port, control);
+
+	memcpy(cp->mac, mac, sizeof(cp->mac));
+}
+
+static const struct control_queue_ops control_ops = {
+	.set_pairs = control_set_pairs,
+	.set_offloads = control_set_offloads,
+	.set_mac = control_set_mac,
+};
+
+static void disconnect(struct core_port *cp, enum vhost_fault fault)
+{
+	loop_remove(&cp->core->loop, &cp->conn_io);
+	cp->conn_io.fd = -1;
+	if (fault != VHOST_FAULT_HANGUP && fault != VHOST_FAULT_NONE)
+		remember_fault(cp, vhost_fault_name(fault));
+	vhost_device_disconnect(&cp->device, fault);
+	cp->peer_pid = 0;
+	memset(cp->mac, 0, sizeof(cp->mac));
+	cp->mtu = 0;
+}
+
+static void quarantine(struct core_port *cp, unsigned int fault)
+{
+	if (fault == PORT_FAULT_MEMORY_SHRUNK) {
+		disconnect(cp, VHOST_FAULT_MEMORY_SHRUNK);
+		return;
+	}
+	remember_fault(cp, port_fault_name(fault));
+	log_warn("port %s: quarantined: %s", cp->config.name, port_fault_name(fault));
+	cp->quarantine = fault;
+	on_quiesce(&cp->device);
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
+		/* What the rings' state is, in case the front end asks. */
+		cp->device.rings[i].base = cp->base[i];
+		call_guest(cp->device.rings[i].err_fd);
+	}
+	set_state(cp, DP_PORT_QUARANTINED);
+	if (fault == PORT_FAULT_CALL_BLOCKED)
+		disconnect(cp, VHOST_FAULT_EVENT_FD);
+}
+
+void core_port_check_faults(struct core *core)
+{
+	for (uint32_t i = 0; i < FLOW_PORTS_MAX; i++) {
+		struct core_port *cp = core->ports[i];
+		uint32_t fault = cp ? load_acquire(&cp->port->fault) : 0;
+
+		if (fault && !cp->quarantine && cp->device.sock >= 0)
+			quarantine(cp, fault);
+	}
+}
+
+static void on_control_kick(struct loop_io *io, uint32_t events)
+{
+	struct core_port *cp = container_of(io, struct core_port, control_io);
+	int index = vhost_device_control_index(&cp->device);
+	enum chain_verdict verdict;
+	bool call;
+
+	(void)events;
+	if (!cp->control.live || index < 0)
+		return;
+	verdict = control_queue_serve(&cp->control, &call);
+	if (call)
+		call_guest(cp->device.rings[index].call_fd);
+	if (verdict != CHAIN_OK)
+		quarantine(cp, verdict);
+	else if (guest_memory_faulted(&cp->device.memory))
+		quarantine(cp, PORT_FAULT_MEMORY_SHRUNK);
+}
+
+static void on_message(struct loop_io *io, uint32_t events)
+{
+	struct core_port *cp = container_of(io, struct core_port, conn_io);
+	enum vhost_fault fault;
+
+	(void)events;
+	fault = vhost_device_receive(&cp->device);
+	if (fault == VHOST_FAULT_NONE && guest_memory_faulted(&cp->device.memory))
+		fault = VHOST_FAULT_MEMORY_SHRUNK;
+	if (fault != VHOST_FAULT_NONE)
+		disconnect(cp, fault);
+}
+
+static int connect_port(struct core_port *cp, int sock)
+{
+	struct ucred peer;
+	int error;
+
+	cp->conn_io.fd = sock;
+	error = loop_add(&cp->core->loop, &cp->conn_io, EPOLLIN);
+	if (error) {
+		cp->conn_io.fd = -1;
+		return error;
+	}
+	cp->connections++;
+	cp->peer_pid = fdpass_peer(sock, &peer) ? 0 : (uint32_t)peer.pid;
+	lift_quarantine(cp);
+	vhost_device_connect(&cp->device, sock);
+	set_state(cp, DP_PORT_CONNECTED);
+	return 0;
+}
+
+static bool has_hung_up(int sock)
+{
+	struct pollfd poll_fd = {.fd = sock, .events = POLLIN | POLLRDHUP};
+
+	return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static void on_connection(struct loop_io *io, uint32_t events)
+{
+	struct core_port *cp = container_of(io, struct core_port, listen_io);
+	static struct log_limit limit;
+	int sock = fdpass_accept(io->fd);
+
+	(void)events;
+	if (sock < 0)
+		return;
+	/* The old front end may have died just now, and its end wait for us behind this event. */
+	if (cp->device.sock >= 0 && has_hung_up(cp->device.sock))
+		disconnect(cp, VHOST_FAULT_HANGUP);
+	if (cp->device.sock >= 0) {
+		log_limited(&limit, LOG_WARN, "port %s: a second front end was turned away", cp->config.name);
+		close(sock);
+		return;
+	}
+	if (connect_port(cp, sock))
+		close(sock);
+}
+
+static bool name_valid(const char name[DP_NAME_SIZE])
+{
+	size_t length = strnlen(name, DP_NAME_SIZE);
+
+	return length > 0 && length < DP_NAME_SIZE;
+}
+
+static bool config_valid(const struct dp_port_add *config, int listener)
+{
+	return name_valid(config->name) && strnlen(config->owner, DP_NAME_SIZE) < DP_NAME_SIZE &&
+	       strnlen(config->path, DP_PATH_SIZE) < DP_PATH_SIZE && config->pairs >= 1 &&
+	       config->pairs <= PORT_PAIRS_MAX && config->mode <= DP_PORT_CLIENT &&
+	       (config->mode == DP_PORT_SERVER) == (listener >= 0) && (config->mtu == 0 || config->mtu >= 68) &&
+	       config->wait_us <= 10000000;
+}
+
+static int free_index(const struct core *core, const char *name, uint32_t *index)
+{
+	int error = -ENOSPC;
+
+	for (uint32_t i = FLOW_PORTS_MAX; i-- > 0;) {
+		if (!core->ports[i]) {
+			*index = i;
+			error = 0;
+		} else if (!strcmp(core->ports[i]->config.name, name)) {
+			return -EEXIST;
+		}
+	}
+	return error;
+}
+
+int core_port_add(struct core *core, const struct dp_port_add *config, int listener, uint32_t *index)
+{
+	uint64_t wait_ns = config->wait_us ? config->wait_us * 1000ULL : FORWARD_FULL_WAIT_NS;
+	struct vhost_device_config device = {.pairs = config->pairs, .control_queue = true, .mtu = config->mtu};
+	struct core_port *cp;
+	int error;
+
+	if (!config_valid(config, listener))
+		return -EINVAL;
+	error = free_index(core, config->name, index);
+	if (error)
+		return error;
+	cp = calloc(1, sizeof(*cp));
+	if (!cp)
+		return -ENOMEM;
+	cp->port = port_create(*index, wait_ns);
+	if (!cp->port) {
+		free(cp);
+		return -ENOMEM;
+	}
+	cp->core = core;
+	cp->config = *config;
+	cp->index = *index;
+	cp->pairs_wanted = PORT_PAIRS_MAX;
+	cp->listen_io = (struct loop_io){.fd = listener, .ready = on_connection};
+	cp->conn_io = (struct loop_io){.fd = -1, .ready = on_message};
+	cp->control_io = (struct loop_io){.fd = -1, .ready = on_control_kick};
+	cp->control.ops = &control_ops;
+	for (unsigned int i = 0; i < ARRAY_SIZE(cp->kick_fds); i++)
+		cp->kick_fds[i] = -1;
+	device.name = cp->config.name;
+	device.features = offered_features(config);
+	vhost_device_init(&cp->device, &device_ops, &device);
+	cp->port->memory = &cp->device.memory;
+	if (listener >= 0) {
+		error = loop_add(&core->loop, &cp->listen_io, EPOLLIN);
+		if (error) {
+			port_destroy(cp->port);
+			free(cp);
+			return error;
+		}
+	}
+	core->ports[*index] = cp;
+	rcu_assign_pointer(core->dp.ports[*index], cp->port);
+	statistics_port(&core->stats, *index, config->name, DP_PORT_DOWN);
+	return 0;
+}
+
+int core_port_del(struct core *core, uint32_t index)
+{
+	struct core_port *cp = index < FLOW_PORTS_MAX ? core->ports[index] : NULL;
+
+	if (!cp)
+		return -ENOENT;
+	if (cp->device.sock >= 0)
+		disconnect(cp, VHOST_FAULT_HANGUP);
+	if (cp->listen_io.fd >= 0) {
+		loop_remove(&core->loop, &cp->listen_io);
+		close(cp->listen_io.fd);
+	}
+	core->ports[index] = NULL;
+	rcu_assign_pointer(core->dp.ports[index], NULL);
+	synchronize_rcu();
+	statistics_port(&core->stats, index, NULL, DP_PORT_DOWN);
+	port_destroy(cp->port);
+	free(cp);
+	return 0;
+}
+
+int core_port_connect(struct core *core, uint32_t index, int sock)
+{
+	struct core_port *cp = index < FLOW_PORTS_MAX ? core->ports[index] : NULL;
+
+	if (!cp)
+		return -ENOENT;
+	if (cp->config.mode != DP_PORT_CLIENT)
+		return -EINVAL;
+	if (cp->device.sock >= 0)
+		return -EISCONN;
+	return connect_port(cp, sock);
+}
+
+void core_port_info(const struct core_port *cp, struct dp_port_info *info)
+{
+	const struct vhost_device *dev = &cp->device;
+
+	*info = (struct dp_port_info){
+		.port = cp->index,
+		.state = cp->state,
+		.config = cp->config,
+		.faults = cp->faults,
+		.connections = cp->connections,
+		.features = dev->features,
+		.protocol_features = dev->protocol_features,
+		.pairs_enabled = load_relaxed(&cp->port->pairs_running),
+		.regions = dev->memory.count,
+		.ring_sizes = dev->rings[0].size | (uint32_t)dev->rings[1].size << 16,
+		.mtu = cp->mtu,
+		.peer_pid = cp->peer_pid,
+	};
+	memcpy(info->fault, cp->fault, sizeof(info->fault));
+	memcpy(info->mac, cp->mac, sizeof(info->mac));
+	for (unsigned int i = 0; i < dev->memory.count; i++)
+		info->memory += dev->memory.regions[i].size;
+}

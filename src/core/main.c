@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lasthop-core: opens what it needs in its directory, gives up its privileges and its sight of everything else,
+ * starts its workers and serves. Ports come to it through the datapath protocol, with their sockets.
+ *
+ * What libc, threads and RCU need on top of the tags at the places of use:
+ *
+ * @syscalls core: read write close mmap munmap mprotect mremap madvise brk futex rt_sigaction rt_sigprocmask
+ * @syscalls core: rt_sigreturn clone clone3 set_robust_list rseq exit exit_group getrandom clock_gettime
+ * @syscalls core: clock_nanosleep nanosleep sched_yield membarrier epoll_ctl epoll_wait epoll_pwait epoll_pwait2
+ * @syscalls core: eventfd2 poll ppoll recvmsg sendmsg accept4 getsockopt fcntl fstat newfstatat fstatfs getpid gettid
+ * @syscalls core: tgkill restart_syscall sched_getaffinity prlimit64 sigaltstack
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/core.h"
+#include "core/seccomp_filter.h"
+#include "lib/log.h"
+#include "lib/sandbox.h"
+
+#define EXIT_USAGE 2
+#define LINGER_US_DEFAULT 20
+#define FLOWS_DEFAULT (1U << 20)
+#define WORKERS_DEFAULT_MAX 8
+
+static const char usage[] =
+	"Usage: lasthop-core --dir DIR [options]\n"
+	"\n"
+	"The data plane of lasthop. Usually started by `lasthop run`; see lasthop(1).\n"
+	"\n"
+	"  --dir DIR          directory for datapath.sock and stats; the only one it sees later\n"
+	"  --workers N        forwarding threads (default: one a CPU, at most 8)\n"
+	"  --linger-us N      microseconds that a worker looks for more work before it sleeps (default 20)\n"
+	"  --flows-max N      size of the flow table (default 1048576)\n"
+	"  --user NAME        whom to become if started as root (default: lasthop, or else nobody)\n"
+	"  --no-sandbox       keep privileges and sight of the file system; for debugging only\n"
+	"  --log-level N      0 errors, 1 warnings, 2 information (default), 3 debugging\n"
+	"  --version, --help\n"
+	"\n"
+	"Exit status: 0 ended by SIGTERM or SIGINT, 1 failed, 2 wrong usage.\n";
+
+struct options {
+	struct core_config core;
+	const char *user;
+	bool sandbox;
+	int log_level;
+};
+
+static bool parse_number(const char *text, const char *option, uint64_t least, uint64_t most, uint64_t *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	if (errno || end == text || *end || text[0] == '-' || *number < least || *number > most) {
+		fprintf(stderr, "lasthop-core: --%s takes a number from %llu to %llu, not '%s'\n", option,
+			(unsigned long long)least, (unsigned long long)most, text);
+		return false;
+	}
+	return true;
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option table[] = {
+		{"dir", required_argument, NULL, 'd'},	   {"workers", required_argument, NULL, 'w'},
+		{"linger-us", required_argument, NULL, 'l'}, {"flows-max", required_argument, NULL, 'f'},
+		{"user", required_argument, NULL, 'u'},	   {"no-sandbox", no_argument, NULL, 'n'},
+		{"log-level", required_argument, NULL, 'v'}, {"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
+	};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t number;
+	int option;
+
+	*options = (struct options){
+		.core = {.workers = cpus < 1			   ? 1
+				    : cpus > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX
+								 : (unsigned int)cpus,
+			 .linger_ns = LINGER_US_DEFAULT * 1000ULL,
+			 .flows_max = FLOWS_DEFAULT},
+		.sandbox = true,
+		.log_level = LOG_INFO,
+	};
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		bool ok = true;
+
+		switch (option) {
+		case 'd':
+			options->core.dir = optarg;
+			break;
+		case 'w':
+			ok = parse_number(optarg, "workers", 1, STATS_WORKERS_MAX - 1, &number);
+			options->core.workers = (unsigned int)number;
+			break;
+		case 'l':
+			ok = parse_number(optarg, "linger-us", 0, 1000000, &number);
+			options->core.linger_ns = number * 1000;
+			break;
+		case 'f':
+			ok = parse_number(optarg, "flows-max", 16, 1U << 24, &number);
+			options->core.flows_max = (uint32_t)number;
+			break;
+		case 'u':
+			options->user = optarg;
+			break;
+		case 'n':
+			options->sandbox = false;
+			break;
+		case 'v':
+			ok = parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
+			options->log_level = (int)number;
+			break;
+		case 'V':
+			puts("lasthop-core " LASTHOP_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		default:
+			ok = false;
+		}
+		if (!ok)
+			return EXIT_USAGE;
+	}
+	if (optind < argc || !options->core.dir) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static bool find_user(const char *name, uid_t *uid, gid_t *gid)
+{
+	const struct passwd *user = getpwnam(name ? name : "lasthop");
+
+	if (!user && !name)
+		user = getpwnam("nobody");
+	if (!user) {
+		log_error("there is no user '%s': name another with --user", name ? name : "nobody");
+		return false;
+	}
+	*uid = user->pw_uid;
+	*gid = user->pw_gid;
+	return true;
+}
+
+static bool enter_sandbox(const struct options *options)
+{
+	uid_t uid = getuid();
+	gid_t gid = getgid();
+
+	if (!options->sandbox) {
+		log_warn("runs without a sandbox: a fault in it is a fault of all that its user may do");
+		return true;
+	}
+	if (uid == 0 && !find_user(options->user, &uid, &gid))
+		return false;
+	return sandbox_enter_root(options->core.dir) == 0 && sandbox_drop_privilege(uid, gid) == 0;
+}
+
+/* Every ring has up to three descriptors, every port two sockets. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_warn("the limit of open descriptors stays low: %s", strerror(errno));
+}
+
+struct stopper {
+	struct loop_signals signals;
+	struct core *core;
+};
+
+static void on_signal(struct loop_signals *signals, int signo)
+{
+	(void)signo;
+	loop_stop(&container_of(signals, struct stopper, signals)->core->loop);
+}
+
+int main(int argc, char **argv)
+{
+	static struct core core;
+	static const int stop_signals[] = {SIGTERM, SIGINT, 0};
+	struct stopper stopper = {.signals.caught = on_signal, .core = &core};
+	struct options options;
+	int status = parse_options(argc, argv, &options);
+	int error;
+
+	if (status >= 0)
+		return status;
+	log_init("lasthop-core", options.log_level);
+	raise_descriptor_limit();
+	error = core_open(&core, &options.core);
+	if (!error)
+		error = loop_signals_add(&core.loop, &stopper.signals, stop_signals);
+	if (!error && !enter_sandbox(&options))
+		error = -EPERM;
+	if (!error)
+		error = core_start(&core);
+	if (!error && options.sandbox)
+		error = sandbox_seccomp(seccomp_core, ARRAY_SIZE(seccomp_core), SANDBOX_KILL);
+	if (error) {
+		log_error("cannot start: %s", strerror(-error));
+		return EXIT_FAILURE;
+	}
+	log_info("serves %s/%s with %u workers", options.core.dir, DP_SOCKET_NAME, options.core.workers);
+	error = core_run(&core);
+	core_close(&core);
+	return error ? EXIT_FAILURE : EXIT_SUCCESS;
+}

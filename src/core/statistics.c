@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One file, laid out once: header, port directory, the threads' own blocks, then every thread's block of ports.
+ * The magic number is written last: a reader that finds it finds everything.
+ */
+#include "core/statistics.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+
+static uint64_t place(uint64_t *size, uint64_t bytes)
+{
+	uint64_t offset = *size;
+
+	*size = align_up(offset + bytes, CACHE_LINE);
+	return offset;
+}
+
+int statistics_create(struct statistics *stats, const char *dir, uint32_t threads, uint64_t instance)
+{
+	uint64_t size = 0;
+	uint64_t header = place(&size, sizeof(struct stats_header));
+	uint64_t directory = place(&size, sizeof(struct stats_directory) * FLOW_PORTS_MAX);
+	uint64_t workers = place(&size, sizeof(struct stats_worker) * threads);
+	uint64_t ports = place(&size, sizeof(struct stats_port) * FLOW_PORTS_MAX * threads);
+	uint8_t *base;
+	int error = shm_create(&stats->shm, dir, STATS_FILE_NAME, size, 0644);
+
+	if (error)
+		return error;
+	base = stats->shm.base;
+	stats->threads = threads;
+	stats->header = (void *)(base + header);
+	stats->directory = (void *)(base + directory);
+	stats->workers = (void *)(base + workers);
+	stats->ports = (void *)(base + ports);
+	stats->header->ports_max = FLOW_PORTS_MAX;
+	stats->header->workers = threads;
+	stats->header->drops = DROP_COUNT;
+	stats->header->pid = (uint32_t)getpid();
+	stats->header->instance = instance;
+	stats->header->start_ns = clock_now_ns();
+	stats->header->directory_offset = directory;
+	stats->header->workers_offset = workers;
+	stats->header->ports_offset = ports;
+	stats->header->size = size;
+	for (unsigned int i = 0; i < DROP_COUNT; i++)
+		strncpy(stats->header->drop_names[i], drop_name((enum drop_reason)i),
+			sizeof(stats->header->drop_names[i]) - 1);
+	store_release(&stats->header->magic, STATS_MAGIC);
+	return 0;
+}
+
+void statistics_close(struct statistics *stats)
+{
+	shm_close(&stats->shm);
+}
+
+void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state)
+{
+	struct stats_directory *entry = &stats->directory[port];
+
+	store_relaxed(&entry->sequence, entry->sequence + 1);
+	full_barrier();
+	if (name) {
+		strncpy(entry->name, name, sizeof(entry->name) - 1);
+	} else {
+		memset(entry->name, 0, sizeof(entry->name));
+		for (uint32_t i = 0; i < stats->threads; i++)
+			memset(&stats->ports[i * FLOW_PORTS_MAX + port], 0, sizeof(struct stats_port));
+	}
+	store_relaxed(&entry->used, name != NULL);
+	store_relaxed(&entry->state, state);
+	store_release(&entry->sequence, entry->sequence + 1);
+}
+
+void statistics_fault(struct statistics *stats)
+{
+	stats_add(&stats->header->faults, 1);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The writer's end of the statistics segment (proto/stats_segment.h): makes the file, hands out the blocks that
+ * the workers count in, and keeps the port directory.
+ *
+ * Main thread only; the blocks belong to their workers.
+ */
+#ifndef LASTHOP_CORE_STATISTICS_H
+#define LASTHOP_CORE_STATISTICS_H
+
+#include <stdint.h>
+
+#include "lib/shm.h"
+#include "proto/stats_segment.h"
+
+struct statistics {
+	struct shm shm;
+	struct stats_header *header;
+	struct stats_directory *directory; /* [FLOW_PORTS_MAX] */
+	struct stats_worker *workers;      /* [threads] */
+	struct stats_port *ports;          /* [threads][FLOW_PORTS_MAX] */
+	uint32_t threads;
+};
+
+/* Makes dir/stats for so many counting threads. 0 or -errno. */
+int statistics_create(struct statistics *stats, const char *dir, uint32_t threads, uint64_t instance);
+void statistics_close(struct statistics *stats);
+
+/* name NULL: the port is gone, and its counters go back to 0 (no worker may be counting for it any more). */
+void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state);
+void statistics_fault(struct statistics *stats);
+
+#endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Delivery of a group of packets to one port, in three steps that repeat until the group is done: reserve buffers
+ * for as many packets (or segments of them) as there are, copy without a lock, publish. The reservation holds
+ * units: a unit is a frame as it is, or one segment or completed frame that offload_plan() describes.
+ *
+ * What is copied is the staged head, which was parsed and checked, and behind it the payload from the sender's
+ * memory: once, whatever happens to it on the way.
+ */
+#include <string.h>
+
+#include "datapath/checksum.h"
+#include "datapath/copy.h"
+#include "datapath/forward.h"
+
+/* A place in a list of pieces. */
+struct cursor {
+	const struct chain_piece *piece;
+	uint32_t offset;
+};
+
+static void cursor_skip(struct cursor *cursor, uint32_t bytes)
+{
+	while (bytes >= cursor->piece->length - cursor->offset) {
+		bytes -= cursor->piece->length - cursor->offset;
+		cursor->offset = 0;
+		cursor->piece++;
+		if (bytes == 0)
+			return;
+	}
+	cursor->offset += bytes;
+}
+
+static void cursor_write(struct cursor *to, const uint8_t *from, uint32_t size)
+{
+	while (size > 0) {
+		uint32_t part = min(size, to->piece->length - to->offset);
+
+		copy_bytes(to->piece->data + to->offset, from, part);
+		from += part;
+		size -= part;
+		cursor_skip(to, part);
+	}
+}
+
+/* Copies size bytes from one list to the other. With sum, adds them up as they go by. */
+static void cursor_copy(struct cursor *to, struct cursor *from, uint32_t size, uint64_t *sum, int odd)
+{
+	while (size > 0) {
+		uint32_t part = min(size, to->piece->length - to->offset);
+		uint8_t *dst = to->piece->data + to->offset;
+		const uint8_t *src = from->piece->data + from->offset;
+
+		part = min(part, from->piece->length - from->offset);
+		if (sum) {
+			*sum = checksum_copy(*sum, dst, src, part, odd);
+			odd ^= part & 1;
+		} else {
+			copy_bytes(dst, src, part);
+		}
+		size -= part;
+		cursor_skip(to, part);
+		cursor_skip(from, part);
+	}
+}
+
+static void copy_scattered(const struct packet *packet, const struct virtio_net_hdr_mrg_rxbuf *net,
+			   uint32_t net_hdr_len, const struct chain_piece *pieces)
+{
+	struct cursor to = {.piece = pieces};
+	struct cursor from = {.piece = packet->pieces};
+
+	cursor_write(&to, (const uint8_t *)net, net_hdr_len);
+	cursor_write(&to, packet->head, packet->head_length);
+	if (packet->length > packet->head_length) {
+		cursor_skip(&from, packet->head_length);
+		cursor_copy(&to, &from, packet->length - packet->head_length, NULL, 0);
+	}
+}
+
+/* The frame as it is. Returns the bytes copied. */
+static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq *rxq, const struct rxq_unit *unit,
+					const struct chain_piece *pieces)
+{
+	uint32_t total = rxq->net_hdr_len + packet->length;
+
+	packet->net.num_buffers = unit->buffers;
+	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
+		struct virtio_net_hdr_mrg_rxbuf net;
+
+		offload_net(packet, (struct offload_todo){0}, &net);
+		net.num_buffers = unit->buffers;
+		copy_scattered(packet, &net, rxq->net_hdr_len, pieces);
+	} else if (likely(pieces->length >= total && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
+			  packet->piece_count == 1)) {
+		uint32_t staged = VIRTIO_NET_HDR_LEN + packet->head_length;
+
+		copy_bytes(pieces->data, &packet->net, staged);
+		if (packet->length > packet->head_length)
+			copy_bytes(pieces->data + staged, packet->pieces->data + packet->head_length,
+				   packet->length - packet->head_length);
+	} else {
+		copy_scattered(packet, &packet->net, rxq->net_hdr_len, pieces);
+	}
+	return total;
+}
+
+/* One segment, or a frame whose checksum is completed. The payload goes first: its sum is part of the headers. */
+static uint32_t copy_segment(const struct packet *packet, const struct offload_plan *plan, struct offload_todo todo,
+			     unsigned int segment, const struct rxq *rxq, const struct rxq_unit *unit,
+			     const struct chain_piece *pieces)
+{
+	struct virtio_net_hdr_mrg_rxbuf net;
+	uint8_t header[PACKET_HEAD_MAX];
+	uint32_t payload_offset, payload_length;
+	struct cursor to = {.piece = pieces};
+	struct cursor from = {.piece = packet->pieces};
+	uint64_t sum = 0;
+
+	offload_segment(packet, plan, segment, header, &payload_offset, &payload_length);
+	offload_net(packet, todo, &net);
+	net.num_buffers = unit->buffers;
+	if (payload_length > 0) {
+		cursor_skip(&to, rxq->net_hdr_len + plan->header_length);
+		cursor_skip(&from, payload_offset);
+		cursor_copy(&to, &from, payload_length, todo.checksum ? &sum : NULL, plan->payload_odd);
+	}
+	if (todo.checksum)
+		offload_checksum(plan, header, sum);
+	to = (struct cursor){.piece = pieces};
+	cursor_write(&to, (const uint8_t *)&net, rxq->net_hdr_len);
+	cursor_write(&to, header, plan->header_length);
+	return rxq->net_hdr_len + plan->header_length + payload_length;
+}
+
+static uint32_t segment_bytes(const struct offload_plan *plan, unsigned int segment)
+{
+	uint32_t before = segment * plan->segment_size;
+
+	return plan->header_length + min(plan->segment_size, plan->payload_length - before);
+}
+
+/* State of one call of deliver(). */
+struct progress {
+	struct forwarder *fwd;
+	struct port *to;
+	struct rxq *rxq;
+	const struct delivery *delivery;
+	unsigned int next;   /* of delivery->indexes */
+	bool planned;        /* plans[] holds the next packet's */
+	unsigned int reason; /* != 0: the rest is lost for this reason; enum drop_reason + 1 */
+	bool empty;          /* the rest has to wait */
+};
+
+static void lose(struct progress *p, unsigned int reason)
+{
+	p->fwd->batch.packets[p->delivery->indexes[p->next]].reason = (uint16_t)reason;
+	p->next++;
+	p->planned = false;
+}
+
+/* What becomes of a packet that got no buffers. True: go on with the next one. */
+static bool take_refused(struct progress *p, enum rxq_answer answer)
+{
+	switch (answer) {
+	case RXQ_TOO_LONG:
+		lose(p, DROP_OUT_TOO_LONG + 1);
+		return true;
+	case RXQ_BAD:
+		lose(p, DROP_OUT_BUFFER + 1);
+		return true;
+	case RXQ_EMPTY:
+		p->empty = true;
+		return false;
+	case RXQ_BROKEN:
+		p->reason = DROP_OUT_DOWN + 1;
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* Reserves for the next packet, which needs work. True: go on with the next one. */
+static bool reserve_segments(struct progress *p, struct offload_todo todo)
+{
+	struct forwarder *fwd = p->fwd;
+	unsigned int index = p->delivery->indexes[p->next];
+	struct offload_plan *plan = &fwd->plans[index];
+
+	if (!p->planned) {
+		unsigned int reason = offload_plan(&fwd->batch.packets[index], todo, plan);
+
+		if (reason) {
+			lose(p, reason);
+			return true;
+		}
+		p->planned = true;
+	}
+	while (fwd->segment[index] < plan->segment_count) {
+		unsigned int unit = fwd->res.unit_count;
+		enum rxq_answer answer = rxq_take(p->rxq, &fwd->res,
+						  p->rxq->net_hdr_len + segment_bytes(plan, fwd->segment[index]));
+
+		if (answer != RXQ_TAKEN)
+			return take_refused(p, answer);
+		fwd->units[unit].packet = (uint8_t)index;
+		fwd->units[unit].whole = false;
+		fwd->units[unit].segment = fwd->segment[index]++;
+	}
+	p->next++;
+	p->planned = false;
+	return true;
+}
+
+static force_inline bool reserve_next(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	unsigned int index = p->delivery->indexes[p->next];
+	const struct packet *packet = &fwd->batch.packets[index];
+	unsigned int unit = fwd->res.unit_count;
+	enum rxq_answer answer;
+
+	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
+		struct offload_todo todo = offload_todo(packet, p->rxq->features);
+
+		if (todo.segment || todo.checksum)
+			return reserve_segments(p, todo);
+	}
+	answer = rxq_take(p->rxq, &fwd->res, p->rxq->net_hdr_len + packet->length);
+	if (unlikely(answer != RXQ_TAKEN))
+		return take_refused(p, answer);
+	fwd->units[unit].packet = (uint8_t)index;
+	fwd->units[unit].whole = true;
+	p->next++;
+	return true;
+}
+
+static void copy_units(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	struct stats_port *stats = &fwd->stats[p->to->index];
+	uint64_t copied = 0, segments = 0, checksums = 0;
+	const unsigned int count = fwd->res.unit_count;
+
+	for (unsigned int i = 0; i < count; i++)
+		__builtin_prefetch(fwd->res.pieces[fwd->res.units[i].piece].data, 1);
+	for (unsigned int i = 0; i < count; i++) {
+		const struct rxq_unit *unit = &fwd->res.units[i];
+		const struct chain_piece *pieces = &fwd->res.pieces[unit->piece];
+		struct packet *packet = &fwd->batch.packets[fwd->units[i].packet];
+
+		if (likely(fwd->units[i].whole)) {
+			copied += copy_whole(packet, p->rxq, unit, pieces);
+		} else {
+			const struct offload_plan *plan = &fwd->plans[fwd->units[i].packet];
+			struct offload_todo todo = offload_todo(packet, p->rxq->features);
+
+			copied += copy_segment(packet, plan, todo, fwd->units[i].segment, p->rxq, unit, pieces);
+			segments += todo.segment;
+			checksums += todo.checksum;
+		}
+	}
+	stats_add(&fwd->worker_stats->copied_bytes, copied);
+	stats_add(&fwd->worker_stats->delivered_bytes, copied - (uint64_t)count * p->rxq->net_hdr_len);
+	stats_add(&stats->out_packets, count);
+	stats_add(&stats->out_bytes, copied - (uint64_t)count * p->rxq->net_hdr_len);
+	if (unlikely(segments | checksums)) {
+		stats_add(&stats->out_segmented, segments);
+		stats_add(&stats->out_checksummed, checksums);
+	}
+}
+
+static void wait_for_buffers(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+
+	for (; p->next < p->delivery->count; p->next++) {
+		unsigned int index = p->delivery->indexes[p->next];
+		struct txq_waiting *wait = &fwd->waits[index];
+
+		/* One that waits already keeps its time, unless it got on meanwhile. */
+		if (wait->since_ns == 0 || wait->reason != DROP_OUT_FULL || wait->segment != fwd->segment[index])
+			wait->since_ns = forward_now(fwd);
+		wait->reason = DROP_OUT_FULL;
+		wait->segment = fwd->segment[index];
+		wait->port = p->to->index;
+		fwd->wait[index] = wait;
+	}
+}
+
+/* Several receive queues: every connection keeps to one. */
+static unsigned int choose_queue(const struct packet *packet, uint32_t pairs)
+{
+	return (unsigned int)(((uint64_t)packet_hash(packet) * pairs) >> 32);
+}
+
+static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
+{
+	struct progress p = {.fwd = fwd, .to = to, .rxq = rxq, .delivery = delivery};
+	bool call = false;
+
+	while (p.next < delivery->count && !p.empty && !p.reason) {
+		if (!rxq_reserve_begin(rxq, &fwd->res)) {
+			if (load_acquire(&rxq->live))
+				p.empty = true;
+			else
+				p.reason = DROP_OUT_DOWN + 1;
+			break;
+		}
+		while (p.next < delivery->count && reserve_next(&p))
+			;
+		if (unlikely(p.empty && load_relaxed(&rxq->stalled)))
+			p.reason = DROP_OUT_FULL + 1;
+		rxq_reserve_end(rxq, &fwd->res);
+		copy_units(&p);
+		call |= rxq_publish(rxq, &fwd->res);
+	}
+	if (call)
+		forward_call(fwd, to, rxq->call_fd);
+	if (unlikely(load_relaxed(&rxq->fault) != CHAIN_OK))
+		forward_quarantine(fwd, to, load_relaxed(&rxq->fault));
+	if (unlikely(guest_memory_faulted(to->memory)))
+		forward_quarantine(fwd, to, PORT_FAULT_MEMORY_SHRUNK);
+	if (p.empty && !p.reason && !delivery->may_wait)
+		p.reason = DROP_OUT_FULL + 1;
+	while (unlikely(p.reason && p.next < delivery->count))
+		lose(&p, p.reason);
+	if (p.empty && !p.reason)
+		wait_for_buffers(&p);
+}
+
+void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery)
+{
+	struct port *port = datapath_port(fwd->dp, to);
+	uint32_t pairs = port ? load_acquire(&port->pairs_running) : 0;
+	uint8_t indexes[PORT_PAIRS_MAX][TXQ_BATCH];
+	unsigned int counts[PORT_PAIRS_MAX] = {0};
+
+	if (unlikely(pairs == 0)) {
+		for (unsigned int i = 0; i < delivery->count; i++)
+			fwd->batch.packets[delivery->indexes[i]].reason = DROP_OUT_DOWN + 1;
+		return;
+	}
+	if (likely(pairs == 1)) {
+		deliver_to_queue(fwd, port, &port->rxq[0], delivery);
+		return;
+	}
+	for (unsigned int i = 0; i < delivery->count; i++) {
+		unsigned int queue = choose_queue(&fwd->batch.packets[delivery->indexes[i]], pairs);
+
+		indexes[queue][counts[queue]++] = delivery->indexes[i];
+	}
+	for (unsigned int i = 0; i < pairs; i++) {
+		struct delivery part = {indexes[i], counts[i], delivery->may_wait};
+
+		if (counts[i])
+			deliver_to_queue(fwd, port, &port->rxq[i], &part);
+	}
+}

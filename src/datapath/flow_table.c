@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Three levels: a view (the list of masks in use), a hash table per mask, a slot per flow.
+ *
+ * A bucket is one cache line of eight words, each a flow's pointer with sixteen bits of its hash on top, so that a
+ * lookup reads a flow only when it is very probably the right one. A flow that finds its bucket full goes into
+ * one of the next ones; `probes` tells readers how far to look. Readers meet views and tables through RCU;
+ * the writer replaces what has to grow and frees the old one after a grace period.
+ *
+ * Slots are the writer's own: where the flow of an identity is, what its counters were when the slot was
+ * taken (readers never reset theirs), and which slots are free. An identity is the slot with the number of
+ * its reuses, so that it never comes again.
+ */
+#include "datapath/flow_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <urcu-qsbr.h>
+
+#include "datapath/drop.h"
+
+#define BUCKET_ENTRIES 8
+#define BUCKETS_FIRST 16
+#define PROBES_MAX 4
+#define GROW_TRIES 6
+#define LOOKUP_BATCH 64
+#define POINTER_BITS 48
+#define POINTER_MASK ((1ULL << POINTER_BITS) - 1)
+
+struct bucket {
+	uint64_t entries[BUCKET_ENTRIES]; /* tag << 48 | pointer; 0: free */
+} cache_aligned;
+
+struct hash_table {
+	uint64_t bucket_mask;
+	uint64_t seed;
+	uint32_t probes; /* buckets to look at, 1 to PROBES_MAX */
+	struct bucket *buckets;
+	void *next_free;
+};
+
+struct subtable {
+	struct flow_mask mask;
+	struct hash_table *hash; /* RCU */
+	uint32_t count;
+	struct subtable *next_free;
+};
+
+struct view {
+	uint32_t count;
+	bool needs_l4;
+	struct view *next_free;
+	struct subtable *subtables[FLOW_MASKS_MAX];
+};
+
+struct slot {
+	struct flow *flow; /* NULL: free */
+	struct flow_counters base;
+	uint32_t reuses;
+	uint32_t next; /* free list: slot + 1 */
+};
+
+struct flow_table {
+	/* read by all, written seldom */
+	struct view *view; /* RCU */
+	uint32_t generation;
+	unsigned int readers;
+	struct flow_counters **counters; /* [reader][slot] */
+	/* the writer's */
+	uint32_t capacity;
+	uint32_t count;
+	uint32_t slots_used; /* never taken from here on */
+	uint32_t free_slot;  /* slot + 1, or 0 */
+	struct slot *slots;
+	struct flow *dead_flows;
+	struct hash_table *dead_tables;
+	struct subtable *dead_subtables;
+	struct view *dead_views;
+};
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_words(const uint64_t *words, const uint64_t *mask, unsigned int depth, uint64_t seed)
+{
+	uint64_t hash = mix((words[0] & mask[0]) ^ seed, (words[1] & mask[1]) ^ 0x9e3779b97f4a7c15ULL);
+
+	hash = mix(hash ^ (words[2] & mask[2]), 0xd6e8feb86659fd93ULL ^ seed);
+	for (unsigned int i = FLOW_L2_WORDS; i < depth; i++)
+		hash = mix(hash ^ (words[i] & mask[i]), 0xa0761d6478bd642fULL ^ seed);
+	return hash;
+}
+
+static inline uint64_t entry_pack(const struct flow *flow, uint64_t hash)
+{
+	return ((uint64_t)(uintptr_t)flow & POINTER_MASK) | (hash & ~POINTER_MASK);
+}
+
+static inline struct flow *entry_flow(uint64_t entry)
+{
+	return (struct flow *)(uintptr_t)(entry & POINTER_MASK);
+}
+
+static struct hash_table *hash_table_create(uint64_t buckets)
+{
+	struct hash_table *table = calloc(1, sizeof(*table));
+
+	if (!table)
+		return NULL;
+	if (getrandom(&table->seed, sizeof(table->seed), GRND_NONBLOCK) != sizeof(table->seed))
+		table->seed = (uint64_t)(uintptr_t)table * 0x9e3779b97f4a7c15ULL;
+	table->bucket_mask = buckets - 1;
+	table->probes = 1;
+	table->buckets = aligned_alloc(CACHE_LINE, buckets * sizeof(struct bucket));
+	if (!table->buckets) {
+		free(table);
+		return NULL;
+	}
+	memset(table->buckets, 0, buckets * sizeof(struct bucket));
+	return table;
+}
+
+static void hash_table_free(struct hash_table *table)
+{
+	free(table->buckets);
+	free(table);
+}
+
+static bool hash_table_insert(struct hash_table *table, struct flow *flow)
+{
+	for (uint32_t probe = 0; probe < PROBES_MAX; probe++) {
+		struct bucket *bucket = &table->buckets[(flow->hash + probe) & table->bucket_mask];
+
+		for (unsigned int i = 0; i < BUCKET_ENTRIES; i++) {
+			if (bucket->entries[i])
+				continue;
+			/* Readers must look this far before they can find the entry. */
+			if (table->probes <= probe)
+				store_release(&table->probes, probe + 1);
+			store_release(&bucket->entries[i], entry_pack(flow, flow->hash));
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint64_t *hash_table_entry(struct hash_table *table, const struct flow *flow)
+{
+	for (uint32_t probe = 0; probe < table->probes; probe++) {
+		struct bucket *bucket = &table->buckets[(flow->hash + probe) & table->bucket_mask];
+
+		for (unsigned int i = 0; i < BUCKET_ENTRIES; i++) {
+			if (bucket->entries[i] && entry_flow(bucket->entries[i]) == flow)
+				return &bucket->entries[i];
+		}
+	}
+	return NULL;
+}
+
+static struct flow *hash_table_find(const struct hash_table *table, const union flow_words *key, uint64_t hash)
+{
+	uint32_t probes = load_acquire(&table->probes);
+
+	for (uint32_t probe = 0; probe < probes; probe++) {
+		const struct bucket *bucket = &table->buckets[(hash + probe) & table->bucket_mask];
+
+		for (unsigned int i = 0; i < BUCKET_ENTRIES; i++) {
+			uint64_t entry = load_acquire(&bucket->entries[i]);
+
+			if (entry && !((entry ^ hash) & ~POINTER_MASK) && flow_matches(entry_flow(entry), key))
+				return entry_flow(entry);
+		}
+	}
+	return NULL;
+}
+
+/* A bigger copy of the subtable's hash, with a new seed: whoever chose keys to collide has to begin anew. */
+static struct hash_table *hash_table_grow(struct flow_table *flows, struct subtable *subtable)
+{
+	uint64_t buckets = subtable->hash->bucket_mask + 1;
+
+	for (unsigned int try = 0; try < GROW_TRIES; try++) {
+		struct hash_table *table;
+		bool complete = true;
+
+		/* Grow for load; at low load only the seed was unlucky. */
+		if (try > 0 || subtable->count * 2 >= buckets * BUCKET_ENTRIES)
+			buckets *= 2;
+		table = hash_table_create(buckets);
+		if (!table)
+			return NULL;
+		for (uint32_t i = 0; i < flows->slots_used && complete; i++) {
+			struct flow *flow = flows->slots[i].flow;
+
+			if (!flow || flow->mask != &subtable->mask)
+				continue;
+			flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth,
+						table->seed);
+			complete = hash_table_insert(table, flow);
+		}
+		if (complete)
+			return table;
+		hash_table_free(table);
+	}
+	return NULL;
+}
+
+/* The flows' hashes belong to the table in use: after a growth that failed they must be its again. */
+static void subtable_rehash(struct flow_table *flows, struct subtable *subtable)
+{
+	for (uint32_t i = 0; i < flows->slots_used; i++) {
+		struct flow *flow = flows->slots[i].flow;
+
+		if (flow && flow->mask == &subtable->mask)
+			flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth,
+						subtable->hash->seed);
+	}
+}
+
+struct flow_table *flow_table_create(unsigned int readers, uint32_t flows_max)
+{
+	struct flow_table *table = calloc(1, sizeof(*table));
+
+	if (!table)
+		return NULL;
+	table->readers = readers;
+	table->capacity = flows_max;
+	table->slots = calloc(flows_max, sizeof(*table->slots));
+	table->view = calloc(1, sizeof(*table->view));
+	table->counters = calloc(readers, sizeof(struct flow_counters *));
+	if (!table->slots || !table->view || !table->counters) {
+		flow_table_destroy(table);
+		return NULL;
+	}
+	for (unsigned int i = 0; i < readers; i++) {
+		table->counters[i] = calloc(flows_max, sizeof(struct flow_counters));
+		if (!table->counters[i]) {
+			flow_table_destroy(table);
+			return NULL;
+		}
+	}
+	return table;
+}
+
+static void free_dead(struct flow_table *table)
+{
+	while (table->dead_flows) {
+		struct flow *flow = table->dead_flows;
+
+		table->dead_flows = flow->next_free;
+		free(flow);
+	}
+	while (table->dead_tables) {
+		struct hash_table *hash = table->dead_tables;
+
+		table->dead_tables = hash->next_free;
+		hash_table_free(hash);
+	}
+	while (table->dead_subtables) {
+		struct subtable *subtable = table->dead_subtables;
+
+		table->dead_subtables = subtable->next_free;
+		hash_table_free(subtable->hash);
+		free(subtable);
+	}
+	while (table->dead_views) {
+		struct view *view = table->dead_views;
+
+		table->dead_views = view->next_free;
+		free(view);
+	}
+}
+
+void flow_table_destroy(struct flow_table *table)
+{
+	if (!table)
+		return;
+	free_dead(table);
+	for (uint32_t i = 0; table->slots && i < table->slots_used; i++)
+		free(table->slots[i].flow);
+	for (uint32_t i = 0; table->view && i < table->view->count; i++) {
+		hash_table_free(table->view->subtables[i]->hash);
+		free(table->view->subtables[i]);
+	}
+	for (unsigned int i = 0; table->counters && i < table->readers; i++)
+		free(table->counters[i]);
+	free(table->counters);
+	free(table->view);
+	free(table->slots);
+	free(table);
+}
+
+void flow_table_reclaim(struct flow_table *table)
+{
+	if (!table->dead_flows && !table->dead_tables && !table->dead_subtables && !table->dead_views)
+		return;
+	synchronize_rcu();
+	free_dead(table);
+}
+
+static void publish(struct flow_table *table)
+{
+	store_release(&table->generation, table->generation + 1);
+}
+
+static void retire_flow(struct flow_table *table, struct flow *flow)
+{
+	flow->next_free = table->dead_flows;
+	table->dead_flows = flow;
+}
+
+static int replace_view(struct flow_table *table, struct subtable *add, const struct subtable *remove)
+{
+	struct view *old = table->view;
+	struct view *view = calloc(1, sizeof(*view));
+
+	if (!view)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < old->count; i++) {
+		if (old->subtables[i] != remove)
+			view->subtables[view->count++] = old->subtables[i];
+	}
+	if (add)
+		view->subtables[view->count++] = add;
+	for (uint32_t i = 0; i < view->count; i++)
+		view->needs_l4 |= view->subtables[i]->mask.depth > FLOW_L2_WORDS;
+	rcu_assign_pointer(table->view, view);
+	old->next_free = table->dead_views;
+	table->dead_views = old;
+	return 0;
+}
+
+static struct subtable *find_subtable(const struct flow_table *table, const union flow_words *mask)
+{
+	for (uint32_t i = 0; i < table->view->count; i++) {
+		struct subtable *subtable = table->view->subtables[i];
+
+		if (!memcmp(subtable->mask.words.words, mask->words, sizeof(mask->words)))
+			return subtable;
+	}
+	return NULL;
+}
+
+static struct subtable *add_subtable(struct flow_table *table, const union flow_words *mask, int *error)
+{
+	struct subtable *subtable;
+
+	if (table->view->count == FLOW_MASKS_MAX) {
+		*error = -ENOSPC;
+		return NULL;
+	}
+	*error = -ENOMEM;
+	subtable = calloc(1, sizeof(*subtable));
+	if (!subtable)
+		return NULL;
+	subtable->mask.words = *mask;
+	subtable->mask.depth = FLOW_L2_WORDS;
+	for (unsigned int i = FLOW_L2_WORDS; i < FLOW_KEY_WORDS; i++) {
+		if (mask->words[i])
+			subtable->mask.depth = FLOW_KEY_WORDS;
+	}
+	/* Of the third word, an L2 key has the lower half only. */
+	if (mask->key.ip_proto || mask->key.ip_tos || mask->key.ip_fragment)
+		subtable->mask.depth = FLOW_KEY_WORDS;
+	subtable->hash = hash_table_create(BUCKETS_FIRST);
+	if (!subtable->hash || replace_view(table, subtable, NULL)) {
+		if (subtable->hash)
+			hash_table_free(subtable->hash);
+		free(subtable);
+		return NULL;
+	}
+	return subtable;
+}
+
+static void drop_subtable_if_empty(struct flow_table *table, struct subtable *subtable)
+{
+	if (subtable->count || replace_view(table, NULL, subtable))
+		return;
+	subtable->next_free = table->dead_subtables;
+	table->dead_subtables = subtable;
+}
+
+static int insert_flow(struct flow_table *table, struct subtable *subtable, struct flow *flow)
+{
+	struct hash_table *bigger;
+
+	flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth, subtable->hash->seed);
+	if (hash_table_insert(subtable->hash, flow))
+		return 0;
+	/* The flow has its slot already, so that it is copied along. */
+	bigger = hash_table_grow(table, subtable);
+	if (!bigger) {
+		subtable_rehash(table, subtable);
+		return -ENOSPC;
+	}
+	subtable->hash->next_free = table->dead_tables;
+	table->dead_tables = subtable->hash;
+	rcu_assign_pointer(subtable->hash, bigger);
+	return 0;
+}
+
+static void sum_counters(const struct flow_table *table, uint32_t slot, struct flow_counters *sum)
+{
+	*sum = (struct flow_counters){0};
+	for (unsigned int i = 0; i < table->readers; i++) {
+		sum->packets += load_relaxed(&table->counters[i][slot].packets);
+		sum->bytes += load_relaxed(&table->counters[i][slot].bytes);
+	}
+}
+
+static bool take_slot(struct flow_table *table, uint32_t *slot)
+{
+	if (table->free_slot) {
+		*slot = table->free_slot - 1;
+		table->free_slot = table->slots[*slot].next;
+	} else if (table->slots_used < table->capacity) {
+		*slot = table->slots_used++;
+	} else {
+		return false;
+	}
+	sum_counters(table, *slot, &table->slots[*slot].base);
+	return true;
+}
+
+static void give_slot(struct flow_table *table, uint32_t slot)
+{
+	table->slots[slot].flow = NULL;
+	table->slots[slot].reuses++;
+	table->slots[slot].next = table->free_slot;
+	table->free_slot = slot + 1;
+}
+
+static bool actions_valid(const struct flow_action *actions, uint32_t count)
+{
+	if (count > FLOW_ACTIONS_MAX)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		switch (actions[i].type) {
+		case FLOW_ACTION_OUTPUT:
+			if (actions[i].value >= FLOW_PORTS_MAX)
+				return false;
+			break;
+		case FLOW_ACTION_DROP:
+			if (count != 1 || actions[i].value >= DROP_COUNT)
+				return false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+static struct flow *find_same(struct subtable *subtable, const union flow_words *key)
+{
+	uint64_t hash = hash_words(key->words, subtable->mask.words.words, subtable->mask.depth, subtable->hash->seed);
+
+	return hash_table_find(subtable->hash, key, hash);
+}
+
+int flow_table_add(struct flow_table *table, const struct flow_key *key, const struct flow_key *mask,
+		   const struct flow_action *actions, uint32_t action_count, uint64_t cookie, uint64_t *id)
+{
+	union flow_words mask_words = {.key = *mask};
+	struct subtable *subtable;
+	struct flow *flow, *old = NULL;
+	int error;
+
+	if (!actions_valid(actions, action_count))
+		return -EINVAL;
+	flow = calloc(1, sizeof(*flow) + action_count * sizeof(*actions));
+	if (!flow)
+		return -ENOMEM;
+	flow->key.key = *key;
+	for (unsigned int i = 0; i < FLOW_KEY_WORDS; i++)
+		flow->key.words[i] &= mask_words.words[i];
+	flow->cookie = cookie;
+	flow->action_count = action_count;
+	if (action_count)
+		memcpy(flow->actions, actions, action_count * sizeof(*actions));
+
+	subtable = find_subtable(table, &mask_words);
+	if (subtable)
+		old = find_same(subtable, &flow->key);
+	else
+		subtable = add_subtable(table, &mask_words, &error);
+	if (!subtable) {
+		free(flow);
+		return error;
+	}
+	flow->mask = &subtable->mask;
+	if (old) {
+		flow->slot = old->slot;
+		flow->id = old->id;
+		flow->hash = old->hash;
+		table->slots[flow->slot].flow = flow;
+		store_release(hash_table_entry(subtable->hash, old), entry_pack(flow, flow->hash));
+		retire_flow(table, old);
+	} else {
+		if (!take_slot(table, &flow->slot)) {
+			drop_subtable_if_empty(table, subtable);
+			free(flow);
+			return -ENOSPC;
+		}
+		table->slots[flow->slot].flow = flow;
+		flow->id = (uint64_t)table->slots[flow->slot].reuses << 32 | flow->slot;
+		error = insert_flow(table, subtable, flow);
+		if (error) {
+			give_slot(table, flow->slot);
+			drop_subtable_if_empty(table, subtable);
+			free(flow);
+			return error;
+		}
+		subtable->count++;
+		table->count++;
+	}
+	*id = flow->id;
+	publish(table);
+	return 0;
+}
+
+int flow_table_remove(struct flow_table *table, uint64_t id)
+{
+	uint32_t slot = (uint32_t)id;
+	struct subtable *subtable;
+	struct flow *flow;
+
+	if (slot >= table->slots_used)
+		return -ENOENT;
+	flow = table->slots[slot].flow;
+	if (!flow || flow->id != id)
+		return -ENOENT;
+	subtable = container_of(flow->mask, struct subtable, mask);
+	store_release(hash_table_entry(subtable->hash, flow), 0);
+	give_slot(table, slot);
+	table->count--;
+	subtable->count--;
+	retire_flow(table, flow);
+	drop_subtable_if_empty(table, subtable);
+	publish(table);
+	return 0;
+}
+
+uint32_t flow_table_count(const struct flow_table *table)
+{
+	return table->count;
+}
+
+uint32_t flow_table_capacity(const struct flow_table *table)
+{
+	return table->capacity;
+}
+
+void flow_table_visit_from(struct flow_table *table, uint32_t *cursor,
+			   bool (*visit)(void *arg, const struct flow *flow, const struct flow_counters *sum), void *arg)
+{
+	uint32_t slot = *cursor;
+
+	while (slot < table->slots_used) {
+		const struct slot *entry = &table->slots[slot++];
+		struct flow_counters sum;
+
+		if (!entry->flow)
+			continue;
+		sum_counters(table, entry->flow->slot, &sum);
+		sum.packets -= entry->base.packets;
+		sum.bytes -= entry->base.bytes;
+		if (!visit(arg, entry->flow, &sum)) {
+			*cursor = slot;
+			return;
+		}
+	}
+	*cursor = 0;
+}
+
+void flow_table_visit(struct flow_table *table,
+		      bool (*visit)(void *arg, const struct flow *flow, const struct flow_counters *sum), void *arg)
+{
+	uint32_t cursor = 0;
+
+	flow_table_visit_from(table, &cursor, visit, arg);
+}
+
+uint32_t flow_table_generation(const struct flow_table *table)
+{
+	return load_acquire(&table->generation);
+}
+
+bool flow_table_needs_l4(const struct flow_table *table)
+{
+	return rcu_dereference(table->view)->needs_l4;
+}
+
+/* First all buckets, then all candidates, then the comparison: each stage's misses overlap. */
+static void lookup_subtable(const struct subtable *subtable, const union flow_words *keys, const struct flow **flows,
+			    const uint8_t *missing, unsigned int count)
+{
+	const struct hash_table *table = rcu_dereference(subtable->hash);
+	uint64_t hashes[LOOKUP_BATCH];
+
+	for (unsigned int i = 0; i < count; i++) {
+		hashes[i] = hash_words(keys[missing[i]].words, subtable->mask.words.words, subtable->mask.depth,
+				       table->seed);
+		__builtin_prefetch(&table->buckets[hashes[i] & table->bucket_mask]);
+	}
+	if (count > 1) {
+		for (unsigned int i = 0; i < count; i++) {
+			const struct bucket *bucket = &table->buckets[hashes[i] & table->bucket_mask];
+
+			for (unsigned int j = 0; j < BUCKET_ENTRIES; j++) {
+				uint64_t entry = load_relaxed(&bucket->entries[j]);
+
+				if (entry && !((entry ^ hashes[i]) & ~POINTER_MASK))
+					__builtin_prefetch(entry_flow(entry));
+			}
+		}
+	}
+	for (unsigned int i = 0; i < count; i++)
+		flows[missing[i]] = hash_table_find(table, &keys[missing[i]], hashes[i]);
+}
+
+void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, const struct flow **flows,
+		       unsigned int count)
+{
+	const struct view *view = rcu_dereference(table->view);
+	uint8_t missing[LOOKUP_BATCH];
+
+	if (count > LOOKUP_BATCH)
+		count = LOOKUP_BATCH;
+	for (uint32_t i = 0; i < view->count; i++) {
+		unsigned int misses = 0;
+
+		for (unsigned int j = 0; j < count; j++) {
+			if (!flows[j])
+				missing[misses++] = (uint8_t)j;
+		}
+		if (misses == 0)
+			return;
+		lookup_subtable(view->subtables[i], keys, flows, missing, misses);
+	}
+}
+
+struct flow_counters *flow_table_counters(struct flow_table *table, unsigned int reader, const struct flow *flow)
+{
+	return &table->counters[reader][flow->slot];
+}

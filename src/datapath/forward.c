@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A turn in stages over one batch: fetch, look up (the queue's last flow first, the table for what is left), act.
+ * Packets that go to one port are gathered over the batch, so that a receiver's ring is touched once; a packet
+ * with several outputs is a fence between such groups, so that no receiver sees a sender's packets out of order.
+ *
+ * A packet without a flow, or whose receiver has no buffers, waits in its ring and comes again at the head of the
+ * next batch, until its time is over. Packets behind it to the same receiver wait with it.
+ */
+#include "datapath/forward.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+
+/* Misses that one queue may send up: this many at once, and one per UPCALL_COST_NS on average. */
+#define UPCALL_BURST 256
+#define UPCALL_COST_NS 500000ULL
+
+struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, struct stats_port *stats,
+				   struct stats_worker *worker_stats)
+{
+	struct forwarder *fwd = aligned_alloc(CACHE_LINE, align_up(sizeof(*fwd), CACHE_LINE));
+
+	if (!fwd)
+		return NULL;
+	memset(fwd, 0, sizeof(*fwd));
+	fwd->dp = dp;
+	fwd->reader = reader;
+	fwd->stats = stats;
+	fwd->worker_stats = worker_stats;
+	return fwd;
+}
+
+void forwarder_destroy(struct forwarder *fwd)
+{
+	free(fwd);
+}
+
+uint64_t forward_now(struct forwarder *fwd)
+{
+	if (!fwd->turn_now_ns)
+		fwd->turn_now_ns = clock_now_ns();
+	return fwd->turn_now_ns;
+}
+
+static void wake_main(struct forwarder *fwd)
+{
+	const uint64_t one = 1;
+
+	/* A full counter means that it has been woken already. */
+	if (write(fwd->dp->event_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void forward_quarantine(struct forwarder *fwd, struct port *port, unsigned int fault)
+{
+	uint32_t none = 0;
+
+	port_pause(port);
+	if (__atomic_compare_exchange_n(&port->fault, &none, fault, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		wake_main(fwd);
+}
+
+/* @syscalls core: write */
+void forward_call(struct forwarder *fwd, struct port *port, int fd)
+{
+	const uint64_t one = 1;
+	ssize_t written;
+
+	if (fd < 0)
+		return;
+	/* The descriptor's other owner may make it block: the watchdog looks for that, and interrupts us. */
+	store_release(&fwd->calling, port->index + 1);
+	written = write(fd, &one, sizeof(one));
+	store_release(&fwd->calling, 0);
+	if (unlikely(written < 0 && errno == EINTR))
+		forward_quarantine(fwd, port, PORT_FAULT_CALL_BLOCKED);
+	stats_add(&fwd->stats[port->index].calls, 1);
+}
+
+static void count_drop(struct forwarder *fwd, uint32_t port, unsigned int reason)
+{
+	stats_add(&fwd->stats[port].drops[reason - 1], 1);
+}
+
+static void lose(struct forwarder *fwd, uint32_t port, unsigned int index, enum drop_reason reason)
+{
+	fwd->batch.packets[index].reason = (uint16_t)(reason + 1);
+	count_drop(fwd, port, reason + 1);
+}
+
+static void count_received(struct forwarder *fwd, struct txq *txq)
+{
+	const struct txq_batch *batch = &fwd->batch;
+	struct stats_port *stats = &fwd->stats[txq->port];
+	uint64_t bytes = 0;
+
+	for (unsigned int i = batch->retried; i < batch->count; i++)
+		bytes += batch->packets[i].length;
+	stats_add(&stats->in_packets, batch->count - batch->retried);
+	stats_add(&stats->in_bytes, bytes);
+	stats_add(&fwd->worker_stats->packets, batch->count - batch->retried);
+	stats_add(&fwd->worker_stats->staged_bytes, batch->staged_bytes);
+}
+
+static void count_flows(struct forwarder *fwd)
+{
+	const struct txq_batch *batch = &fwd->batch;
+	unsigned int i = 0;
+
+	while (i < batch->count) {
+		const struct flow *flow = fwd->flows[i];
+		struct flow_counters *counters;
+		uint64_t packets = 0, bytes = 0;
+
+		for (; i < batch->count && fwd->flows[i] == flow; i++) {
+			/* Packets that wait are counted when they are done. */
+			if (fwd->wait[i] || !flow)
+				continue;
+			packets++;
+			bytes += batch->packets[i].length;
+		}
+		if (packets == 0)
+			continue;
+		counters = flow_table_counters(fwd->dp->flows, fwd->reader, flow);
+		stats_add(&counters->packets, packets);
+		stats_add(&counters->bytes, bytes);
+	}
+}
+
+static void look_up(struct forwarder *fwd, struct txq *txq)
+{
+	struct txq_batch *batch = &fwd->batch;
+	uint32_t generation = flow_table_generation(fwd->dp->flows);
+	const struct flow *last = txq->last_flow_generation == generation ? txq->last_flow : NULL;
+	const bool deep = flow_table_needs_l4(fwd->dp->flows);
+	unsigned int missing = 0, lost = 0;
+
+	for (unsigned int i = 0; i < batch->count; i++) {
+		fwd->flows[i] = NULL;
+		if (unlikely(batch->packets[i].reason)) {
+			lost++;
+			continue;
+		}
+		if (likely(!deep))
+			packet_parse_l2(&batch->packets[i], txq->port, &fwd->keys[i].key);
+		else
+			packet_parse(&batch->packets[i], txq->port, PACKET_DEPTH_L4, &fwd->keys[i].key);
+		if (likely(last && flow_matches(last, &fwd->keys[i])))
+			fwd->flows[i] = last;
+		else
+			missing++;
+	}
+	stats_add(&fwd->worker_stats->flow_hits_last, batch->count - missing - lost);
+	if (likely(!missing))
+		return;
+	/* Lost packets have stale keys, whose result nobody looks at. */
+	flow_table_lookup(fwd->dp->flows, fwd->keys, fwd->flows, batch->count);
+	for (unsigned int i = 0; i < batch->count; i++) {
+		if (batch->packets[i].reason)
+			fwd->flows[i] = NULL;
+		else if (fwd->flows[i])
+			last = fwd->flows[i];
+		else
+			missing--;
+	}
+	stats_add(&fwd->worker_stats->flow_hits_table, missing);
+	txq->last_flow = last;
+	txq->last_flow_generation = generation;
+}
+
+static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)
+{
+	uint64_t now = forward_now(fwd);
+	uint64_t oldest = now - UPCALL_BURST * UPCALL_COST_NS;
+
+	if (txq->upcall_credit_ns < oldest)
+		txq->upcall_credit_ns = oldest;
+	return txq->upcall_credit_ns + UPCALL_COST_NS <= now;
+}
+
+/* The packet has no flow: it waits for one that the control plane is asked for. */
+static void miss(struct forwarder *fwd, struct txq *txq, unsigned int index)
+{
+	struct txq_waiting *wait = &fwd->waits[index];
+	uint64_t now = forward_now(fwd);
+	struct flow_key key;
+	bool first = wait->since_ns == 0;
+
+	if (wait->reason != DROP_NO_FLOW)
+		wait->since_ns = 0;
+	if (wait->since_ns == 0)
+		wait->since_ns = now;
+	wait->reason = DROP_NO_FLOW;
+	if (now - wait->since_ns > FORWARD_FLOW_WAIT_NS) {
+		lose(fwd, txq->port, index, DROP_NO_FLOW);
+		return;
+	}
+	packet_parse(&fwd->batch.packets[index], txq->port, PACKET_DEPTH_L4, &key);
+	switch (upcall_put(&fwd->upcalls, &key, fwd->batch.packets[index].length, now, has_upcall_credit(fwd, txq))) {
+	case UPCALL_SENT:
+		txq->upcall_credit_ns += UPCALL_COST_NS;
+		stats_add(&fwd->stats[txq->port].upcalls, 1);
+		stats_add(&fwd->worker_stats->flow_misses, 1);
+		wake_main(fwd);
+		break;
+	case UPCALL_PENDING:
+		break;
+	case UPCALL_REFUSED:
+		/* Whoever has too many misses loses packets, but takes nobody else's upcalls. */
+		if (first) {
+			lose(fwd, txq->port, index, DROP_UPCALL_LIMIT);
+			return;
+		}
+		break;
+	}
+	fwd->wait[index] = wait;
+}
+
+/* After a delivery: what was lost is counted at the receiver, what has waited too long is lost. */
+static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
+{
+	struct port *port = datapath_port(fwd->dp, to);
+
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int index = indexes[i];
+
+		if (likely(!fwd->wait[index] && !fwd->batch.packets[index].reason))
+			continue;
+		if (fwd->wait[index] && port &&
+		    forward_now(fwd) - fwd->waits[index].since_ns > port->wait_ns) {
+			unsigned int queue = 0;
+
+			fwd->wait[index] = NULL;
+			fwd->batch.packets[index].reason = DROP_OUT_FULL + 1;
+			/* Nothing was taken for so long: the next ones shall not wait in vain. */
+			for (; queue < load_relaxed(&port->pairs_running); queue++)
+				store_relaxed(&port->rxq[queue].stalled, true);
+		}
+		if (fwd->batch.packets[index].reason)
+			count_drop(fwd, to, fwd->batch.packets[index].reason);
+	}
+}
+
+static void send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
+{
+	struct delivery delivery = {.indexes = indexes, .count = count, .may_wait = true};
+
+	deliver(fwd, to, &delivery);
+	settle(fwd, to, indexes, count);
+}
+
+/* One copy each for every output. Nobody waits for one of many. */
+static void send_to_many(struct forwarder *fwd, const struct flow *flow, const uint8_t *indexes, unsigned int count)
+{
+	struct delivery delivery = {.indexes = indexes, .count = count};
+
+	for (uint32_t action = 0; action < flow->action_count; action++) {
+		uint32_t to = flow->actions[action].value;
+
+		deliver(fwd, to, &delivery);
+		settle(fwd, to, indexes, count);
+		for (unsigned int i = 0; i < count; i++) {
+			fwd->batch.packets[indexes[i]].reason = 0;
+			fwd->segment[indexes[i]] = 0;
+		}
+	}
+}
+
+static bool is_single_output(const struct flow *flow)
+{
+	return flow->action_count == 1 && flow->actions[0].type == FLOW_ACTION_OUTPUT;
+}
+
+static void drop_by_flow(struct forwarder *fwd, struct txq *txq, unsigned int index)
+{
+	const struct flow *flow = fwd->flows[index];
+
+	lose(fwd, txq->port, index, flow->action_count ? (enum drop_reason)flow->actions[0].value : DROP_FLOW_DROP);
+}
+
+/* The packets from first to end have at most one output each: one delivery per receiver. */
+static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int end)
+{
+	uint32_t left = 0;
+
+	for (unsigned int i = first; i < end; i++)
+		left |= (uint32_t)(fwd->flows[i] && !fwd->batch.packets[i].reason) << i;
+	while (left) {
+		unsigned int lead = (unsigned int)__builtin_ctz(left);
+		uint32_t to = fwd->flows[lead]->actions[0].value;
+		uint8_t indexes[TXQ_BATCH];
+		unsigned int count = 0;
+
+		for (unsigned int i = lead; i < end; i++) {
+			if (!(left >> i & 1))
+				continue;
+			if (fwd->flows[i] != fwd->flows[lead] && fwd->flows[i]->actions[0].value != to)
+				continue;
+			indexes[count++] = (uint8_t)i;
+			left &= ~(1U << i);
+		}
+		send_group(fwd, to, indexes, count);
+	}
+}
+
+_Static_assert(TXQ_BATCH <= 32, "a batch's packets are bits of a word");
+
+static void act(struct forwarder *fwd, struct txq *txq)
+{
+	struct txq_batch *batch = &fwd->batch;
+	unsigned int fence = 0, i = 0;
+
+	while (i < batch->count) {
+		const struct flow *flow = fwd->flows[i];
+		uint8_t indexes[TXQ_BATCH];
+		unsigned int count = 0;
+
+		if (unlikely(batch->packets[i].reason)) {
+			count_drop(fwd, txq->port, batch->packets[i].reason);
+			i++;
+			continue;
+		}
+		if (unlikely(!flow)) {
+			miss(fwd, txq, i++);
+			continue;
+		}
+		if (likely(is_single_output(flow))) {
+			i++;
+			continue;
+		}
+		if (flow->action_count == 0 || flow->actions[0].type == FLOW_ACTION_DROP) {
+			drop_by_flow(fwd, txq, i++);
+			continue;
+		}
+		send_unicast(fwd, fence, i);
+		while (i < batch->count && fwd->flows[i] == flow)
+			indexes[count++] = (uint8_t)i++;
+		send_to_many(fwd, flow, indexes, count);
+		fence = i;
+	}
+	send_unicast(fwd, fence, batch->count);
+}
+
+static void prepare_waits(struct forwarder *fwd, const struct txq *txq)
+{
+	memset(fwd->wait, 0, fwd->batch.count * sizeof(fwd->wait[0]));
+	memset(fwd->segment, 0, fwd->batch.count * sizeof(fwd->segment[0]));
+	memset(fwd->waits, 0, fwd->batch.count * sizeof(fwd->waits[0]));
+	for (unsigned int i = 0; i < fwd->batch.retried; i++) {
+		fwd->waits[i] = txq->waiting[i];
+		fwd->segment[i] = txq->waiting[i].segment;
+	}
+}
+
+unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
+{
+	struct port *port = datapath_port(fwd->dp, txq->port);
+	struct txq_batch *batch = &fwd->batch;
+	unsigned int waiting = 0, new_waiting = 0, progress;
+
+	if (unlikely(!port || !load_acquire(&txq->live)))
+		return 0;
+	fwd->turn_now_ns = 0;
+	if (unlikely(!txq_fetch(txq, batch))) {
+		forward_quarantine(fwd, port, txq->fault);
+		return 0;
+	}
+	if (batch->count == 0)
+		return 0;
+	prepare_waits(fwd, txq);
+	look_up(fwd, txq);
+	act(fwd, txq);
+	count_received(fwd, txq);
+	count_flows(fwd);
+	stats_add(&fwd->worker_stats->turns, 1);
+	for (unsigned int i = 0; i < batch->count; i++) {
+		if (likely(!fwd->wait[i]))
+			continue;
+		waiting++;
+		new_waiting += i >= batch->retried;
+	}
+	if (unlikely(new_waiting))
+		stats_add(&fwd->stats[txq->port].waits, new_waiting);
+	progress = batch->count - min(waiting, batch->retried);
+	if (txq_complete(txq, batch, fwd->wait))
+		forward_call(fwd, port, txq->call_fd);
+	if (unlikely(guest_memory_faulted(port->memory)))
+		forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
+	return progress;
+}
+
+bool forward_arm(struct forwarder *fwd, struct txq *txq)
+{
+	bool ready = false;
+
+	if (!load_acquire(&txq->live))
+		return false;
+	for (unsigned int i = 0; i < txq->waiting_count; i++) {
+		struct port *to;
+
+		if (txq->waiting[i].reason != DROP_OUT_FULL)
+			continue;
+		if (i > 0 && txq->waiting[i].port == txq->waiting[i - 1].port)
+			continue;
+		to = datapath_port(fwd->dp, txq->waiting[i].port);
+		for (unsigned int queue = 0; to && queue < load_acquire(&to->pairs_running); queue++)
+			ready |= rxq_want_kick(&to->rxq[queue]);
+	}
+	return txq_kicks_on(txq) || ready;
+}
+
+uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq)
+{
+	uint64_t deadline = 0;
+
+	for (unsigned int i = 0; i < txq->waiting_count; i++) {
+		const struct txq_waiting *waiting = &txq->waiting[i];
+		const struct port *to = datapath_port(fwd->dp, waiting->port);
+		uint64_t bound = waiting->reason == DROP_NO_FLOW ? FORWARD_FLOW_WAIT_NS : to ? to->wait_ns : 0;
+
+		if (deadline == 0 || waiting->since_ns + bound < deadline)
+			deadline = waiting->since_ns + bound;
+	}
+	return deadline;
+}
+
+bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, uint32_t length)
+{
+	struct packet *packet = &fwd->batch.packets[0];
+	const uint8_t index = 0;
+	struct delivery delivery = {.indexes = &index, .count = 1};
+
+	fwd->turn_now_ns = 0;
+	memset(packet, 0, sizeof(*packet));
+	fwd->wait[0] = NULL;
+	fwd->segment[0] = 0;
+	packet->net.num_buffers = 1;
+	packet->length = length;
+	packet->head_length = (uint16_t)min(length, (uint32_t)PACKET_HEAD_FIRST);
+	memcpy(packet->head, frame, packet->head_length);
+	fwd->batch.pieces[0].data = (uint8_t *)(uintptr_t)frame;
+	fwd->batch.pieces[0].length = length;
+	packet->pieces = fwd->batch.pieces;
+	packet->piece_count = 1;
+	deliver(fwd, port, &delivery);
+	settle(fwd, port, &index, 1);
+	return packet->reason == 0;
+}

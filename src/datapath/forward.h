@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The forwarding loop: one turn takes a batch from a transmit queue through parse, lookup, actions, delivery and
+ * completion. A forwarder is what one thread needs for that, all of it private but the upcall ring.
+ *
+ * A thread calls with its own forwarder, registered with RCU and online; a transmit queue has one worker at a
+ * time. Nothing here blocks or waits.
+ */
+#ifndef LASTHOP_DATAPATH_FORWARD_H
+#define LASTHOP_DATAPATH_FORWARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "datapath/drop.h"
+#include "datapath/offload.h"
+#include "datapath/port.h"
+#include "datapath/upcall.h"
+#include "proto/stats_segment.h"
+
+/* How long a packet may wait in its sender's ring. */
+#define FORWARD_FLOW_WAIT_NS 100000000ULL
+#define FORWARD_FULL_WAIT_NS 10000000ULL /* default; per port by port.wait_ns */
+
+struct forwarder {
+	struct datapath *dp;
+	unsigned int reader; /* of the flow table's counters */
+	struct stats_port *stats; /* [FLOW_PORTS_MAX] */
+	struct stats_worker *worker_stats;
+	uint32_t calling;     /* port index + 1 while a guest is being notified; atomic, for the watchdog */
+	uint64_t turn_now_ns; /* 0: not read yet in this turn */
+
+	/* one turn's state, by packet of the batch */
+	struct txq_batch batch;
+	union flow_words keys[TXQ_BATCH];
+	const struct flow *flows[TXQ_BATCH];
+	const struct txq_waiting *wait[TXQ_BATCH]; /* what txq_complete gets */
+	struct txq_waiting waits[TXQ_BATCH];
+	uint16_t segment[TXQ_BATCH]; /* where to go on */
+	struct offload_plan plans[TXQ_BATCH];
+	/* one delivery's */
+	struct rxq_reservation res;
+	struct {
+		uint8_t packet; /* index in the batch */
+		bool whole;     /* the frame as it is, not a segment */
+		uint16_t segment;
+	} units[RXQ_UNITS_MAX];
+
+	struct upcall_ring upcalls;
+};
+
+/* stats: the thread's own block. NULL: no memory. */
+struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, struct stats_port *stats,
+				   struct stats_worker *worker_stats);
+void forwarder_destroy(struct forwarder *fwd);
+
+/*
+ * One turn of txq. Returns how many packets it made progress with (delivered, dropped or newly taken); 0: there
+ * is nothing to do before something changes. The queue must be live or have been so.
+ */
+unsigned int forward_turn(struct forwarder *fwd, struct txq *txq);
+
+/*
+ * Before the thread sleeps: asks txq's guest for kicks, and the receivers that its packets wait for. True if
+ * there is something to do already.
+ */
+bool forward_arm(struct forwarder *fwd, struct txq *txq);
+
+/* When the first of txq's waiting packets has waited enough; 0: none waits. */
+uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq);
+
+/* Sends a frame that this process made out of a port, if there is room. True if it went. */
+bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, uint32_t length);
+
+/* Delivery (deliver.c): puts the batch's packets that indexes[] names into port `to`, in this order. */
+struct delivery {
+	const uint8_t *indexes;
+	unsigned int count;
+	bool may_wait; /* what finds no buffers waits; else it is dropped */
+};
+
+/* Sets wait[] of packets that have to wait and packet.reason of those that are lost at the receiver. */
+void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery);
+
+/* Calls the guest behind fd; a port whose descriptor blocks us is quarantined. */
+void forward_call(struct forwarder *fwd, struct port *port, int fd);
+
+/* The port broke a rule: its queues stop, and the main thread is told. */
+void forward_quarantine(struct forwarder *fwd, struct port *port, unsigned int fault);
+
+uint64_t forward_now(struct forwarder *fwd);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A port as the data plane sees it: queue pairs over one guest's memory. And the data plane itself: its ports by
+ * index and its flows.
+ *
+ * The main thread makes and frees ports and starts and stops their queues; workers find ports through RCU
+ * (datapath_port) and use a queue only while it is live. After port_pause() and a grace period no worker uses
+ * anything of the port.
+ */
+#ifndef LASTHOP_DATAPATH_PORT_H
+#define LASTHOP_DATAPATH_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu-qsbr.h>
+
+#include "datapath/flow_table.h"
+#include "datapath/rxq.h"
+#include "datapath/txq.h"
+
+#define PORT_PAIRS_MAX 16
+
+/* Faults that workers find: enum chain_verdict from CHAIN_BROKEN on, and these. */
+#define PORT_FAULT_MEMORY_SHRUNK CHAIN_VERDICTS
+#define PORT_FAULT_CALL_BLOCKED (CHAIN_VERDICTS + 1)
+
+const char *port_fault_name(unsigned int fault);
+
+struct port {
+	uint32_t index;
+	uint32_t pairs_running; /* receive queues in use: rxq[0] to rxq[pairs_running - 1]; atomic */
+	uint64_t wait_ns;       /* bound of back-pressure towards this port */
+	uint64_t features;      /* negotiated */
+	const struct guest_memory *memory;
+	uint32_t fault; /* atomic; 0: none. Set once by a worker, cleared by the main thread */
+	struct rxq rxq[PORT_PAIRS_MAX];
+	struct txq txq[PORT_PAIRS_MAX];
+};
+
+struct datapath {
+	struct port *ports[FLOW_PORTS_MAX]; /* RCU */
+	struct flow_table *flows;
+	int event_fd; /* written by workers that have something for the main thread */
+};
+
+static inline struct port *datapath_port(struct datapath *dp, uint32_t index)
+{
+	return index < FLOW_PORTS_MAX ? rcu_dereference(dp->ports[index]) : NULL;
+}
+
+/* NULL: no memory. Freed by port_destroy once no worker can see it. */
+struct port *port_create(uint32_t index, uint64_t wait_ns);
+void port_destroy(struct port *port);
+
+/* No queue is live afterwards; those who are in the middle of one have until the next grace period. */
+void port_pause(struct port *port);
+
+#endif

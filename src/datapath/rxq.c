@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reserving takes descriptor chains from the available ring and gives each its place in the used ring, all
+ * under a lock that is tried for a bounded time only. A reservation gets a ticket; tickets are published in
+ * their order. Who completes a reservation marks its ticket done and then tries to become the publisher; if
+ * somebody else is it already, that one looks again after it let go, so no ticket is forgotten and no one waits.
+ *
+ * The available index is read again only when what was seen of it is used up: the line that the guest writes
+ * travels once a batch.
+ */
+#include "datapath/rxq.h"
+
+#include <string.h>
+
+#define LOCK_TRIES 256
+
+static bool try_lock(uint32_t *lock)
+{
+	return !load_relaxed(lock) && !__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE);
+}
+
+static void unlock(uint32_t *lock)
+{
+	store_release(lock, 0);
+}
+
+void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	       uint16_t base, int call_fd)
+{
+	memset(rxq, 0, sizeof(*rxq));
+	rxq->ring = *ring;
+	rxq->walk = (struct chain_walk){
+		.ring = &rxq->ring,
+		.memory = memory,
+		.indirect = features & VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC),
+		.writable = true,
+	};
+	rxq->features = features;
+	rxq->net_hdr_len = virtio_net_hdr_len(features);
+	rxq->mergeable = features & VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
+	rxq->event_idx = features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
+	rxq->call_fd = call_fd;
+	rxq->last_avail = base;
+	rxq->avail_seen = base;
+	rxq->used_reserved = base;
+	rxq->used_published = base;
+	/* Kicks are wanted only while packets wait for buffers. */
+	WRITE_ONCE(rxq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
+	if (rxq->event_idx)
+		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), (uint16_t)(base - 1));
+	store_release(&rxq->live, true);
+}
+
+uint16_t rxq_stop(struct rxq *rxq)
+{
+	store_release(&rxq->live, false);
+	return rxq->used_published;
+}
+
+bool rxq_reserve_begin(struct rxq *rxq, struct rxq_reservation *res)
+{
+	unsigned int tries = 0;
+
+	if (unlikely(!load_acquire(&rxq->live)))
+		return false;
+	while (unlikely(!try_lock(&rxq->lock))) {
+		if (++tries == LOCK_TRIES)
+			return false;
+		cpu_relax();
+	}
+	if (unlikely((uint16_t)(rxq->ticket_next - load_acquire(&rxq->ticket_oldest)) >= RXQ_TICKETS)) {
+		unlock(&rxq->lock);
+		return false;
+	}
+	res->unit_count = 0;
+	res->piece_count = 0;
+	res->elem_count = 0;
+	res->used_start = rxq->used_reserved;
+	return true;
+}
+
+static bool look_for_buffers(struct rxq *rxq)
+{
+	uint16_t seen = load_acquire(&rxq->ring.avail->idx);
+
+	if (unlikely((uint16_t)(seen - rxq->last_avail) > rxq->ring.size)) {
+		store_relaxed(&rxq->fault, CHAIN_AVAIL);
+		return false;
+	}
+	rxq->avail_seen = seen;
+	return seen != rxq->last_avail;
+}
+
+static void stop_wanting_kicks(struct rxq *rxq)
+{
+	rxq->kick_wanted = false;
+	WRITE_ONCE(rxq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
+	if (rxq->event_idx)
+		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), (uint16_t)(rxq->last_avail - 1));
+}
+
+/* Everything that a unit took so far goes back empty: its order in the ring is fixed already. */
+static enum rxq_answer give_back_empty(struct rxq_reservation *res, unsigned int first_elem, unsigned int first_piece)
+{
+	for (unsigned int i = first_elem; i < res->elem_count; i++)
+		res->elems[i].len = 0;
+	res->piece_count = first_piece;
+	return RXQ_BAD;
+}
+
+static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, uint16_t first_avail,
+			      unsigned int first_elem, unsigned int first_piece, enum rxq_answer answer)
+{
+	rxq->last_avail = first_avail;
+	res->elem_count = first_elem;
+	res->piece_count = first_piece;
+	return answer;
+}
+
+enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes)
+{
+	const unsigned int first_piece = res->piece_count;
+	const unsigned int first_elem = res->elem_count;
+	const uint16_t first_avail = rxq->last_avail;
+	uint32_t left = bytes;
+	struct rxq_unit *unit;
+
+	if (res->unit_count == RXQ_UNITS_MAX)
+		return RXQ_ROOM;
+	do {
+		unsigned int count = 0;
+		uint32_t room = 0;
+		enum chain_verdict verdict;
+		uint16_t head;
+
+		if (unlikely(rxq->last_avail == rxq->avail_seen)) {
+			bool more = look_for_buffers(rxq);
+
+			if (!more) {
+				bool whole_ring = (uint16_t)(rxq->last_avail - first_avail) == rxq->ring.size;
+
+				return refuse(rxq, res, first_avail, first_elem, first_piece,
+					      rxq->fault != CHAIN_OK ? RXQ_BROKEN
+					      : whole_ring	     ? RXQ_TOO_LONG
+								     : RXQ_EMPTY);
+			}
+		}
+		if (unlikely(res->piece_count == RXQ_PIECES_MAX))
+			return refuse(rxq, res, first_avail, first_elem, first_piece,
+				      first_elem ? RXQ_ROOM : RXQ_TOO_LONG);
+		head = READ_ONCE(rxq->ring.avail->ring[rxq->last_avail & rxq->ring.mask]);
+		verdict = chain_fetch_one(&rxq->walk, head, &res->pieces[res->piece_count],
+					  RXQ_PIECES_MAX - res->piece_count, &count);
+		if (unlikely(verdict >= CHAIN_BROKEN)) {
+			store_relaxed(&rxq->fault, verdict);
+			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_BROKEN);
+		}
+		/* Not enough places for its pieces may be our own limit, not the guest's fault. */
+		if (unlikely(verdict == CHAIN_LENGTH && first_elem && RXQ_PIECES_MAX - res->piece_count < CHAIN_PIECES_MAX))
+			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_ROOM);
+		for (unsigned int i = 0; i < count && room < left; i++)
+			room += min(res->pieces[res->piece_count + i].length, left - room);
+		if (unlikely(verdict == CHAIN_OK && !rxq->mergeable && room < left))
+			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_TOO_LONG);
+		rxq->last_avail++;
+		res->elems[res->elem_count].id = head;
+		res->elems[res->elem_count].len = room;
+		res->elem_count++;
+		res->piece_count += count;
+		if (unlikely(verdict != CHAIN_OK))
+			return give_back_empty(res, first_elem, first_piece);
+		left -= room;
+	} while (unlikely(left > 0));
+
+	unit = &res->units[res->unit_count++];
+	unit->piece = (uint16_t)first_piece;
+	unit->piece_count = (uint16_t)(res->piece_count - first_piece);
+	unit->buffers = (uint16_t)(res->elem_count - first_elem);
+	if (unlikely(load_relaxed(&rxq->stalled)))
+		store_relaxed(&rxq->stalled, false);
+	return RXQ_TAKEN;
+}
+
+void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
+{
+	if (res->elem_count) {
+		uint16_t ticket = rxq->ticket_next;
+
+		rxq->used_reserved = (uint16_t)(rxq->used_reserved + res->elem_count);
+		rxq->tickets[ticket % RXQ_TICKETS].used_end = rxq->used_reserved;
+		store_relaxed(&rxq->tickets[ticket % RXQ_TICKETS].done, 0);
+		res->ticket = ticket;
+		store_release(&rxq->ticket_next, (uint16_t)(ticket + 1));
+		if (unlikely(rxq->kick_wanted))
+			stop_wanting_kicks(rxq);
+	}
+	unlock(&rxq->lock);
+}
+
+/* Publishes what is complete from the oldest ticket on. Publisher only. */
+static bool publish_done(struct rxq *rxq, uint16_t *from, uint16_t *to)
+{
+	uint16_t oldest = rxq->ticket_oldest;
+	uint16_t end = load_acquire(&rxq->ticket_next);
+	uint16_t used = rxq->used_published;
+
+	*from = used;
+	while (oldest != end && load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done)) {
+		used = rxq->tickets[oldest % RXQ_TICKETS].used_end;
+		oldest++;
+	}
+	*to = used;
+	if (used == rxq->used_published)
+		return false;
+	store_release(&rxq->ring.used->idx, used);
+	rxq->used_published = used;
+	store_release(&rxq->ticket_oldest, oldest);
+	return true;
+}
+
+static bool wants_call(const struct rxq *rxq, uint16_t from, uint16_t to)
+{
+	full_barrier();
+	if (rxq->event_idx)
+		return vring_passes_event(READ_ONCE(*vring_split_used_event(&rxq->ring)), to, from);
+	return !(READ_ONCE(rxq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
+{
+	bool call = false;
+
+	if (res->elem_count == 0)
+		return false;
+	for (unsigned int i = 0; i < res->elem_count; i++) {
+		struct vring_used_elem *elem =
+			&rxq->ring.used->ring[(uint16_t)(res->used_start + i) & rxq->ring.mask];
+
+		elem->id = res->elems[i].id;
+		elem->len = res->elems[i].len;
+	}
+	store_release(&rxq->tickets[res->ticket % RXQ_TICKETS].done, 1);
+	full_barrier();
+	while (try_lock(&rxq->publish_lock)) {
+		uint16_t from, to, oldest;
+		bool published = publish_done(rxq, &from, &to);
+
+		oldest = rxq->ticket_oldest;
+		unlock(&rxq->publish_lock);
+		if (published && wants_call(rxq, from, to))
+			call = true;
+		full_barrier();
+		/* Somebody may have completed the oldest one while we held the lock, and gone. */
+		if (oldest == load_acquire(&rxq->ticket_next) || !load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done))
+			break;
+	}
+	return call;
+}
+
+bool rxq_want_kick(struct rxq *rxq)
+{
+	bool more;
+
+	if (!load_acquire(&rxq->live))
+		return false;
+	if (!try_lock(&rxq->lock))
+		return true;
+	rxq->kick_wanted = true;
+	if (rxq->event_idx)
+		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), rxq->avail_seen);
+	WRITE_ONCE(rxq->ring.used->flags, 0);
+	full_barrier();
+	more = load_acquire(&rxq->ring.avail->idx) != rxq->avail_seen;
+	unlock(&rxq->lock);
+	return more;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A port's receive virtqueue, device side: where the switch puts packets for the guest. Buffers are reserved
+ * for a group of packets at once, filled without a lock, and published in the order of reservation.
+ *
+ * Any worker may deliver into any receive queue. Senders meet only in two short sections: reserving buffers and
+ * publishing them; nobody waits in either (rule 6). rxq_start and rxq_stop are the main thread's, while no
+ * worker uses the queue.
+ */
+#ifndef LASTHOP_DATAPATH_RXQ_H
+#define LASTHOP_DATAPATH_RXQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/compiler.h"
+#include "vhost/chain.h"
+#include "virtio/virtio_net.h"
+
+#define RXQ_UNITS_MAX 32     /* packets or segments of one reservation */
+#define RXQ_PIECES_MAX 1280  /* buffers' pieces of one reservation; one packet may have 1024 */
+#define RXQ_TICKETS 64       /* reservations under way at once; a power of two */
+
+struct rxq {
+	/* set by rxq_start */
+	struct vring_split ring;
+	struct chain_walk walk;
+	uint64_t features;
+	uint32_t net_hdr_len; /* bytes */
+	bool mergeable;
+	bool event_idx;
+	bool live; /* atomic; the only member to look at without being told that the queue runs */
+	int call_fd;
+
+	/* under lock */
+	uint32_t lock cache_aligned;
+	uint16_t last_avail;    /* next available entry to take */
+	uint16_t avail_seen;    /* available index, as read last */
+	uint16_t used_reserved; /* next used entry to reserve */
+	uint16_t ticket_next;
+	bool kick_wanted;
+	bool stalled; /* atomic: gave no buffers for a whole waiting time, packets no longer wait for it */
+	enum chain_verdict fault; /* atomic */
+
+	/* publishing: under publish_lock, but for done[], which each reservation's owner sets */
+	uint32_t publish_lock cache_aligned;
+	uint16_t used_published;
+	uint16_t ticket_oldest; /* atomic */
+	struct {
+		uint16_t used_end;
+		uint16_t done; /* atomic */
+	} tickets[RXQ_TICKETS];
+};
+
+/* What one packet or segment was given. */
+struct rxq_unit {
+	uint16_t piece;       /* index of its first piece in the reservation */
+	uint16_t piece_count;
+	uint16_t buffers;     /* for num_buffers */
+};
+
+/* A reservation; in the worker's private memory. */
+struct rxq_reservation {
+	unsigned int unit_count;
+	unsigned int piece_count;
+	unsigned int elem_count;
+	uint16_t used_start;
+	uint16_t ticket;
+	struct rxq_unit units[RXQ_UNITS_MAX];
+	struct chain_piece pieces[RXQ_PIECES_MAX];
+	struct vring_used_elem elems[RXQ_PIECES_MAX];
+};
+
+enum rxq_answer {
+	RXQ_TAKEN,
+	RXQ_EMPTY,    /* not enough buffers now */
+	RXQ_ROOM,     /* the reservation is full: publish it and begin another */
+	RXQ_TOO_LONG, /* it will never fit into this queue's buffers */
+	RXQ_BAD,      /* a buffer was unusable and given back empty; the packet is lost */
+	RXQ_BROKEN,   /* the ring is broken: rxq->fault */
+};
+
+/* Starts at base (both indexes) with everything published. The memory table stays the caller's. */
+void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory,
+	       uint64_t features, uint16_t base, int call_fd);
+uint16_t rxq_stop(struct rxq *rxq); /* the base to start from again */
+
+/*
+ * Begins a reservation: false if the queue is not live or others hold it just now (try again next turn).
+ * After true: rxq_take any number of times, then rxq_reserve_end, which frees the queue.
+ */
+bool rxq_reserve_begin(struct rxq *rxq, struct rxq_reservation *res);
+enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes);
+void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res);
+
+/*
+ * The reserved buffers are filled: publishes them, now or, if an earlier reservation is not complete yet, by
+ * whoever completes that one. True if the guest wants to be called for what this call published.
+ */
+bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
+
+/* Asks the guest to kick when it adds buffers. True if it has added some since the last look. */
+bool rxq_want_kick(struct rxq *rxq);
+
+#endif

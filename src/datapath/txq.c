@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A batch is fetched in passes, so that the cache misses of one pass overlap: all heads, then all descriptors
+ * (prefetching the data they name), then all headers.
+ *
+ * Completion has two ways. Without waiting packets the batch's heads go straight to the used ring. Once a packet
+ * waits, heads[] and done[] remember what follows it, until the oldest one is done.
+ */
+#include "datapath/txq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "datapath/copy.h"
+#include "datapath/drop.h"
+#include "datapath/offload.h"
+
+#define ETH_HEADER 14
+
+int txq_start(struct txq *txq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	      uint16_t base, int call_fd)
+{
+	uint32_t port = txq->port, queue = txq->queue;
+
+	txq_stop(txq);
+	memset(txq, 0, sizeof(*txq));
+	txq->port = port;
+	txq->queue = queue;
+	txq->heads = calloc(ring->size, sizeof(*txq->heads));
+	txq->done = calloc(ring->size, sizeof(*txq->done));
+	if (!txq->heads || !txq->done) {
+		txq_stop(txq);
+		return -ENOMEM;
+	}
+	txq->ring = *ring;
+	txq->walk = (struct chain_walk){
+		.ring = &txq->ring,
+		.memory = memory,
+		.indirect = features & VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC),
+	};
+	txq->features = features;
+	txq->net_hdr_len = virtio_net_hdr_len(features);
+	txq->event_idx = features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
+	txq->call_fd = call_fd;
+	txq->last_avail = base;
+	txq->used = base;
+	store_release(&txq->live, true);
+	return 0;
+}
+
+uint16_t txq_stop(struct txq *txq)
+{
+	store_release(&txq->live, false);
+	free(txq->heads);
+	free(txq->done);
+	txq->heads = NULL;
+	txq->done = NULL;
+	txq->waiting_count = 0;
+	txq->last_avail = txq->used;
+	return txq->used;
+}
+
+static unsigned int verdict_reason(enum chain_verdict verdict)
+{
+	switch (verdict) {
+	case CHAIN_UNMAPPED:
+		return DROP_DESC_UNMAPPED + 1;
+	case CHAIN_DIRECTION:
+		return DROP_DESC_DIRECTION + 1;
+	default:
+		return DROP_DESC_LENGTH + 1;
+	}
+}
+
+/* Copies size bytes from the front of the pieces without consuming them. They have that many. */
+static void gather(uint8_t *dst, const struct chain_piece *pieces, uint32_t size)
+{
+	while (size > 0) {
+		uint32_t part = min(size, pieces->length);
+
+		copy_bytes(dst, pieces->data, part);
+		dst += part;
+		size -= part;
+		pieces++;
+	}
+}
+
+/* Any layout: the net header may share a buffer with the frame, have its own, or be spread over several. */
+static void skip_net_header(struct packet *packet, struct chain_piece *pieces, unsigned int count, uint32_t size)
+{
+	while (size >= pieces->length) {
+		size -= pieces->length;
+		pieces++;
+		count--;
+	}
+	pieces->data += size;
+	pieces->length -= size;
+	packet->pieces = pieces;
+	packet->piece_count = (uint16_t)count;
+}
+
+static void stage_slow(struct txq *txq, struct txq_batch *batch, struct packet *packet, struct chain_piece *pieces,
+		       unsigned int count)
+{
+	uint64_t total = 0;
+	uint32_t head;
+
+	for (unsigned int i = 0; i < count; i++)
+		total += pieces[i].length;
+	if (total < txq->net_hdr_len + ETH_HEADER) {
+		packet->reason = DROP_DESC_LENGTH + 1;
+		return;
+	}
+	if (total > txq->net_hdr_len + VIRTIO_NET_FRAME_MAX) {
+		packet->reason = DROP_FRAME_TOO_LONG + 1;
+		return;
+	}
+	gather((uint8_t *)&packet->net, pieces, txq->net_hdr_len);
+	packet->net.num_buffers = 1;
+	packet->length = (uint32_t)total - txq->net_hdr_len;
+	skip_net_header(packet, pieces, count, txq->net_hdr_len);
+	head = packet->net.hdr.flags | packet->net.hdr.gso_type ? PACKET_HEAD_MAX : PACKET_HEAD_FIRST;
+	head = min(head, packet->length);
+	gather(packet->head, packet->pieces, head);
+	packet->head_length = (uint16_t)head;
+	batch->staged_bytes += head + txq->net_hdr_len;
+	if (packet->net.hdr.flags | packet->net.hdr.gso_type)
+		packet->reason = (uint16_t)offload_check(packet, txq->features);
+	/* What no offload uses must not reach the receiver either. */
+	else
+		memset(&packet->net.hdr, 0, sizeof(packet->net.hdr));
+}
+
+/* The common case: everything in one buffer, a current driver's net header, no offload. */
+static force_inline void stage(struct txq *txq, struct txq_batch *batch, struct packet *packet,
+			       struct chain_piece *pieces, unsigned int count)
+{
+	const uint32_t total = pieces->length;
+	uint32_t staged;
+
+	if (unlikely(count != 1 || txq->net_hdr_len != VIRTIO_NET_HDR_LEN || total < VIRTIO_NET_HDR_LEN + ETH_HEADER ||
+		     total > VIRTIO_NET_HDR_LEN + VIRTIO_NET_FRAME_MAX)) {
+		stage_slow(txq, batch, packet, pieces, count);
+		return;
+	}
+	staged = min(total, (uint32_t)(VIRTIO_NET_HDR_LEN + PACKET_HEAD_FIRST));
+	copy_short(&packet->net, pieces->data, staged);
+	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
+		stage_slow(txq, batch, packet, pieces, count);
+		return;
+	}
+	memset(&packet->net.hdr, 0, sizeof(packet->net.hdr));
+	packet->net.num_buffers = 1;
+	packet->length = total - VIRTIO_NET_HDR_LEN;
+	packet->head_length = (uint16_t)(staged - VIRTIO_NET_HDR_LEN);
+	pieces->data += VIRTIO_NET_HDR_LEN;
+	pieces->length -= VIRTIO_NET_HDR_LEN;
+	packet->pieces = pieces;
+	packet->piece_count = 1;
+	batch->staged_bytes += staged;
+}
+
+static unsigned int gather_heads(struct txq *txq, struct txq_batch *batch, uint16_t *heads)
+{
+	uint16_t avail = load_acquire(&txq->ring.avail->idx);
+	unsigned int count = 0, fresh;
+
+	if (unlikely((uint16_t)(avail - txq->used) > txq->ring.size ||
+		     (uint16_t)(avail - txq->used) < (uint16_t)(txq->last_avail - txq->used))) {
+		txq->fault = CHAIN_AVAIL;
+		return 0;
+	}
+	for (; count < txq->waiting_count; count++) {
+		batch->position[count] = txq->waiting[count].position;
+		heads[count] = txq->heads[batch->position[count] & txq->ring.mask];
+	}
+	batch->retried = count;
+	fresh = min((unsigned int)(uint16_t)(avail - txq->last_avail), TXQ_BATCH - count);
+	for (unsigned int i = 0; i < fresh; i++, count++) {
+		batch->position[count] = (uint16_t)(txq->last_avail + i);
+		heads[count] = READ_ONCE(txq->ring.avail->ring[batch->position[count] & txq->ring.mask]);
+		if (likely(heads[count] < txq->ring.size))
+			__builtin_prefetch(&txq->ring.desc[heads[count]]);
+	}
+	return count;
+}
+
+bool txq_fetch(struct txq *txq, struct txq_batch *batch)
+{
+	uint16_t heads[TXQ_BATCH];
+	uint16_t counts[TXQ_BATCH];
+	unsigned int count = gather_heads(txq, batch, heads);
+	unsigned int used_pieces = 0;
+
+	batch->count = 0;
+	batch->staged_bytes = 0;
+	if (unlikely(txq->fault != CHAIN_OK))
+		return false;
+	for (unsigned int i = 0; i < count; i++) {
+		struct packet *packet = &batch->packets[i];
+		unsigned int pieces = 0;
+		enum chain_verdict verdict = chain_fetch_one(&txq->walk, heads[i], &batch->pieces[used_pieces],
+							     min(TXQ_PIECES_MAX - used_pieces, (unsigned int)CHAIN_PIECES_MAX),
+							     &pieces);
+
+		if (unlikely(verdict >= CHAIN_BROKEN)) {
+			txq->fault = verdict;
+			return false;
+		}
+		if (unlikely(verdict == CHAIN_LENGTH && TXQ_PIECES_MAX - used_pieces < CHAIN_PIECES_MAX)) {
+			/* Perhaps only our own room was too small: the rest is for the next turn. */
+			count = i;
+			break;
+		}
+		packet->ring_head = heads[i];
+		packet->reason = 0;
+		packet->pieces = &batch->pieces[used_pieces];
+		counts[i] = (uint16_t)pieces;
+		if (unlikely(verdict != CHAIN_OK)) {
+			packet->reason = (uint16_t)verdict_reason(verdict);
+			packet->length = 0;
+			continue;
+		}
+		__builtin_prefetch(packet->pieces->data);
+		used_pieces += pieces;
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		struct packet *packet = &batch->packets[i];
+
+		if (likely(!packet->reason))
+			stage(txq, batch, packet, &batch->pieces[packet->pieces - batch->pieces], counts[i]);
+	}
+	batch->count = count;
+	batch->retried = min(batch->retried, count);
+	txq->last_avail = (uint16_t)(txq->last_avail + (count - batch->retried));
+	return true;
+}
+
+static bool publish_used(struct txq *txq, uint16_t used)
+{
+	uint16_t old = txq->used;
+
+	if (used == old)
+		return false;
+	store_release(&txq->ring.used->idx, used);
+	txq->used = used;
+	full_barrier();
+	if (txq->event_idx)
+		return vring_passes_event(READ_ONCE(*vring_split_used_event(&txq->ring)), used, old);
+	return !(READ_ONCE(txq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+static force_inline void put_used(struct txq *txq, uint16_t position, uint16_t head)
+{
+	struct vring_used_elem *elem = &txq->ring.used->ring[position & txq->ring.mask];
+
+	elem->id = head;
+	elem->len = 0;
+}
+
+static bool complete_in_window(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
+{
+	unsigned int waiting = 0;
+	/* What was not fetched this time (our room was too small) waits on, behind those that were. */
+	struct txq_waiting kept[TXQ_BATCH];
+	unsigned int kept_count = txq->waiting_count - batch->retried;
+	uint16_t used = txq->used;
+
+	memcpy(kept, &txq->waiting[batch->retried], kept_count * sizeof(kept[0]));
+	for (unsigned int i = 0; i < batch->count; i++) {
+		uint16_t slot = batch->position[i] & txq->ring.mask;
+
+		txq->heads[slot] = batch->packets[i].ring_head;
+		txq->done[slot] = !wait[i];
+		if (wait[i]) {
+			txq->waiting[waiting] = *wait[i];
+			txq->waiting[waiting].position = batch->position[i];
+			waiting++;
+		}
+	}
+	memcpy(&txq->waiting[waiting], kept, kept_count * sizeof(kept[0]));
+	txq->waiting_count = waiting + kept_count;
+	while (used != txq->last_avail && txq->done[used & txq->ring.mask]) {
+		put_used(txq, used, txq->heads[used & txq->ring.mask]);
+		used++;
+	}
+	return publish_used(txq, used);
+}
+
+bool txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
+{
+	bool waits = txq->waiting_count > 0 || batch->count == 0 || batch->position[0] != txq->used;
+
+	for (unsigned int i = 0; i < batch->count && !waits; i++)
+		waits = wait[i] != NULL;
+	if (unlikely(waits))
+		return complete_in_window(txq, batch, wait);
+	for (unsigned int i = 0; i < batch->count; i++)
+		put_used(txq, batch->position[i], batch->packets[i].ring_head);
+	return publish_used(txq, txq->last_avail);
+}
+
+bool txq_pending(const struct txq *txq)
+{
+	return txq->waiting_count < TXQ_BATCH && load_acquire(&txq->ring.avail->idx) != txq->last_avail;
+}
+
+void txq_kicks_off(struct txq *txq)
+{
+	WRITE_ONCE(txq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
+}
+
+bool txq_kicks_on(struct txq *txq)
+{
+	if (txq->event_idx)
+		WRITE_ONCE(*vring_split_avail_event(&txq->ring), txq->last_avail);
+	WRITE_ONCE(txq->ring.used->flags, 0);
+	full_barrier();
+	return txq_pending(txq);
+}
+

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A port's transmit virtqueue, device side: where the switch takes packets from. Chains are taken in batches,
+ * staged (net header and packet headers read once into private memory), and given back in the ring's order.
+ *
+ * A packet that has to wait (for a flow, or for its receiver's buffers) stays in the ring: its chain is walked
+ * anew at each retry. Later packets may be delivered meanwhile, but used entries are published strictly in order,
+ * so that after the death of this process the used index tells exactly where to go on.
+ *
+ * One worker at a time uses a transmit queue. txq_start and txq_stop are the main thread's, while none does.
+ */
+#ifndef LASTHOP_DATAPATH_TXQ_H
+#define LASTHOP_DATAPATH_TXQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "datapath/flow_table.h"
+#include "datapath/packet.h"
+#include "lib/compiler.h"
+#include "vhost/chain.h"
+
+#define TXQ_BATCH 32
+#define TXQ_PIECES_MAX (CHAIN_PIECES_MAX + 24 * TXQ_BATCH)
+
+/* A packet that waits in the ring. */
+struct txq_waiting {
+	uint16_t position;  /* in the available ring's count */
+	uint16_t segment;   /* where to go on, if it is sent in segments */
+	uint16_t reason;    /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over */
+	uint16_t zero;
+	uint32_t port;      /* it waits for (OUT_FULL) */
+	uint32_t zero2;
+	uint64_t since_ns;
+};
+
+struct txq {
+	/* set by txq_start */
+	struct vring_split ring;
+	struct chain_walk walk;
+	uint64_t features;
+	uint32_t net_hdr_len; /* bytes */
+	bool event_idx;
+	bool live; /* atomic; false stops the worker at its next turn */
+	int call_fd;
+	uint32_t port;  /* index */
+	uint32_t queue; /* pair */
+	uint16_t *heads; /* by position: head of each chain that is out, once one had to wait */
+	bool *done;      /* by position: delivered or dropped, only its predecessors keep it */
+
+	/* the worker's */
+	uint16_t last_avail cache_aligned; /* next available entry to take */
+	uint16_t used;                     /* next used entry to publish */
+	enum chain_verdict fault;
+	unsigned int waiting_count;
+	struct txq_waiting waiting[TXQ_BATCH];
+	uint64_t upcall_credit_ns; /* token bucket of misses sent up */
+	const struct flow *last_flow; /* valid as long as the table's generation is the one below */
+	uint32_t last_flow_generation;
+};
+
+/* One turn's packets; in the worker's private memory. */
+struct txq_batch {
+	unsigned int count;
+	unsigned int retried; /* the first ones: they waited */
+	unsigned int piece_count;
+	uint16_t position[TXQ_BATCH];
+	struct packet packets[TXQ_BATCH];
+	struct chain_piece pieces[TXQ_PIECES_MAX];
+	uint64_t staged_bytes;
+};
+
+/* 0, or -ENOMEM. The memory table stays the caller's. */
+int txq_start(struct txq *txq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	      uint16_t base, int call_fd);
+uint16_t txq_stop(struct txq *txq); /* the base to start from again: packets that wait are taken anew */
+
+/*
+ * Takes the packets that wait and new ones, TXQ_BATCH at most together. Packets that cannot be understood have
+ * packet.reason set. False: the ring is broken (txq->fault).
+ */
+bool txq_fetch(struct txq *txq, struct txq_batch *batch);
+
+/*
+ * Gives back the batch's packets but those that wait: wait[i] is non-NULL for each that does, and goes into the
+ * queue's list. True if the guest wants to be called.
+ */
+bool txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait);
+
+/* True if there are packets that were not taken yet and there is room for them. */
+bool txq_pending(const struct txq *txq);
+
+void txq_kicks_off(struct txq *txq);
+/* Asks the guest to kick. True if there is something to take already. */
+bool txq_kicks_on(struct txq *txq);
+
+#endif
