@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The connection to the data plane. After each connection it is brought to what was asked for:
+ * ports that are as they should be are kept with their flows, so that a control plane that was
+ * restarted costs no packet; others go; what is missing is added. A data plane that started anew
+ * has nothing, and gets all of it.
+ *
+ * A lost connection may show in any request, also deep inside the forwarding logic. It is only
+ * noted there; control_core_check() ends it once nobody is using it.
+ */
+#include "control/control.h"
+#include "lib/clock.h"
+#include "lib/fdpass.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CORE_RETRY_NS       (50 * NS_PER_MS)
+#define PORT_RETRY_NS       (200 * NS_PER_MS)
+#define CONNECT_WAIT_MIN_NS (200 * NS_PER_MS)
+#define CONNECT_WAIT_MAX_NS NS_PER_S
+#define EVENTS_AT_ONCE      256
+#define PORT_SOCKET_MODE    0660
+#define PORT_SOCKET_BACKLOG 16
+
+/* The ports that the data plane has when we come: those we keep are noted in our own. */
+struct port_reading {
+	struct control *control;
+	uint32_t stale[DP_PORTS_MAX];
+	uint32_t stale_count;
+};
+
+static bool same_config(const struct dp_port_add *a, const struct dp_port_add *b)
+{
+	return strcmp(a->name, b->name) == 0 && strcmp(a->owner, b->owner) == 0 &&
+	       strcmp(a->path, b->path) == 0 && a->mode == b->mode && a->pairs == b->pairs &&
+	       a->wait_us == b->wait_us && a->mtu == b->mtu && a->features_off == b->features_off;
+}
+
+static void read_port(void *arg, const struct dp_port_info *info)
+{
+	struct port_reading *reading = arg;
+	struct control_port *port = control_port_find(reading->control, info->config.name);
+
+	if (port != NULL && !port->present && same_config(&port->settings.wire, &info->config)) {
+		port->present = true;
+		port->info = *info;
+	} else if (reading->stale_count < DP_PORTS_MAX) {
+		reading->stale[reading->stale_count++] = info->port;
+	}
+}
+
+struct flow_reading {
+	struct control *control;
+	uint64_t now_ns;
+};
+
+static void read_flow(void *arg, const struct dp_flow_info *info)
+{
+	const struct flow_reading *reading = arg;
+
+	forwarding_adopt(&reading->control->fwd, info, reading->now_ns);
+}
+
+static void port_join(struct control *control, struct control_port *port, uint64_t now_ns)
+{
+	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner),
+			&port->member, port->info.port, port->settings.mac_limit, now_ns);
+}
+
+/* Keeps what is right in the data plane, removes what is not. */
+static int core_adopt(struct control *control)
+{
+	struct port_reading ports = {.control = control};
+	struct flow_reading flows = {.control = control, .now_ns = clock_now_ns()};
+	struct control_port *port;
+	int error = datapath_client_port_dump(control->core, read_port, &ports);
+
+	if (error < 0)
+		return error;
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		if (port->present)
+			port_join(control, port, flows.now_ns);
+	}
+	error = datapath_client_flow_dump(control->core, read_flow, &flows);
+	if (error < 0)
+		return error;
+	forwarding_adopted(&control->fwd, flows.now_ns);
+	for (uint32_t i = 0; i < ports.stale_count && error == 0; i++)
+		error = datapath_client_port_del(control->core, ports.stale[i]);
+	return error;
+}
+
+static int port_listen(struct control_port *port)
+{
+	if (port->settings.wire.mode != DP_PORT_SERVER || port->listener >= 0)
+		return 0;
+	port->listener = fdpass_listen(port->settings.wire.path, SOCK_STREAM, PORT_SOCKET_BACKLOG,
+				       PORT_SOCKET_MODE);
+	return port->listener < 0 ? port->listener : 0;
+}
+
+int control_core_port_add(struct control *control, struct control_port *port)
+{
+	uint32_t index;
+	int error;
+
+	if (control->core == NULL)
+		return -ENOTCONN;
+	error = port_listen(port);
+	if (error < 0)
+		return error;
+	error = datapath_client_port_add(control->core, &port->settings.wire, port->listener,
+					 &index);
+	control->core_failed |= error == -ENOTCONN;
+	if (error < 0)
+		return error;
+	port->present = true;
+	memset(&port->info, 0, sizeof(port->info));
+	port->info.port = index;
+	port->info.config = port->settings.wire;
+	port->connect_at_ns = 0;
+	port->connect_wait_ns = CONNECT_WAIT_MIN_NS;
+	port_join(control, port, clock_now_ns());
+	return 0;
+}
+
+void control_core_port_del(struct control *control, struct control_port *port)
+{
+	bool has_socket = port->listener >= 0 || port->present;
+
+	if (port->present) {
+		forwarding_leave(&control->fwd, &port->member, clock_now_ns());
+		if (control->core != NULL &&
+		    datapath_client_port_del(control->core, port->info.port) == -ENOTCONN)
+			control->core_failed = true;
+		port->present = false;
+	}
+	if (port->settings.wire.mode == DP_PORT_SERVER && has_socket)
+		unlink(port->settings.wire.path);
+}
+
+/* A port in client mode that nobody serves: tries to connect, now and then. */
+static void port_connect(struct control *control, struct control_port *port, uint64_t now_ns)
+{
+	int sock, error;
+
+	if (now_ns < port->connect_at_ns)
+		return;
+	port->connect_at_ns = now_ns + port->connect_wait_ns;
+	port->connect_wait_ns = min(port->connect_wait_ns * 2, (uint64_t)CONNECT_WAIT_MAX_NS);
+	sock = fdpass_connect(port->settings.wire.path, SOCK_STREAM);
+	if (sock < 0)
+		return;
+	error = datapath_client_port_connect(control->core, port->info.port, sock);
+	close(sock);
+	if (error == 0)
+		port->connect_wait_ns = CONNECT_WAIT_MIN_NS;
+	else if (error == -ENOTCONN)
+		control->core_failed = true;
+	else
+		log_limited(&port->log_limit, LOG_WARN, "port %s: connected, but not taken: %s",
+			    port->settings.wire.name, strerror(-error));
+}
+
+/* Returns whether the port still waits for something. */
+static bool port_look_after(struct control *control, struct control_port *port, uint64_t now_ns)
+{
+	int error;
+
+	if (!port->present) {
+		error = control_core_port_add(control, port);
+		if (error < 0 && !port->reported) {
+			log_error("port %s: %s: %s", port->settings.wire.name,
+				  port->settings.wire.path, strerror(-error));
+			port->reported = true;
+		}
+		if (error < 0 && !control->tolerant && error != -ENOTCONN) {
+			control->exit_status = 1;
+			loop_stop(&control->loop);
+		}
+		if (error < 0)
+			return true;
+		port->reported = false;
+	}
+	if (port->settings.wire.mode != DP_PORT_CLIENT)
+		return false;
+	if (port->info.state == DP_PORT_DOWN)
+		port_connect(control, port, now_ns);
+	return true;
+}
+
+static void control_tell_ready(struct control *control)
+{
+	const struct control_port *port;
+
+	if (control->core == NULL || control->core_failed)
+		return;
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		if (!port->present)
+			return;
+	}
+	control->tolerant = true;
+	if (control->ready_fd < 0)
+		return;
+	if (write(control->ready_fd, "\n", 1) != 1)
+		log_warn("nobody waits for us to be ready");
+	close(control->ready_fd);
+	control->ready_fd = -1;
+}
+
+static void ports_expired(struct loop_timer *timer)
+{
+	struct control *control = container_of(timer, struct control, port_timer);
+	uint64_t now = clock_now_ns();
+	struct control_port *port;
+	bool waiting = false;
+
+	if (control->core == NULL)
+		return;
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		if (!control->core_failed)
+			waiting |= port_look_after(control, port, now);
+	}
+	control_tell_ready(control);
+	if (waiting)
+		loop_timer_start(&control->loop, timer, now + PORT_RETRY_NS);
+	control_core_check(control);
+}
+
+void control_core_watch_ports(struct control *control)
+{
+	loop_timer_start(&control->loop, &control->port_timer, clock_now_ns());
+}
+
+/* events */
+
+static struct control_port *port_by_index(struct control *control, uint32_t index)
+{
+	struct control_port *port;
+
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		if (port->present && port->info.port == index)
+			return port;
+	}
+	return NULL;
+}
+
+static const char *port_state_text(uint32_t state)
+{
+	static const char *const texts[] = {"nobody connected", "connected", "up", "quarantined"};
+
+	return state < ARRAY_SIZE(texts) ? texts[state] : "in an unknown state";
+}
+
+/* Notes what the data plane says of a port; no request is made. NULL: it is none of ours. */
+static struct control_port *port_noted(struct control *control, const struct dp_port_info *info)
+{
+	struct control_port *port = port_by_index(control, info->port);
+	uint32_t before;
+
+	if (port == NULL || strcmp(port->settings.wire.name, info->config.name) != 0)
+		return NULL;
+	before = port->info.state;
+	port->info = *info;
+	if (before == info->state)
+		return port;
+	port->went_down |= info->state == DP_PORT_DOWN;
+	log_limited(&port->log_limit, LOG_INFO, "port %s: %s%s%s", port->settings.wire.name,
+		    port_state_text(info->state), info->state == DP_PORT_QUARANTINED ? ": " : "",
+		    info->state == DP_PORT_QUARANTINED ? info->fault : "");
+	return port;
+}
+
+/* Does what follows from it. */
+static void port_follow(struct control *control, struct control_port *port)
+{
+	if (!port->went_down)
+		return;
+	port->went_down = false;
+	if (port->present)
+		forwarding_port_down(&control->fwd, &port->member, clock_now_ns());
+}
+
+static void port_changed(struct control *control, const struct dp_port_info *info)
+{
+	struct control_port *port = port_noted(control, info);
+
+	if (port != NULL)
+		port_follow(control, port);
+}
+
+static void handle_event(struct control *control, const struct datapath_event *event)
+{
+	switch (event->type) {
+	case DP_EVENT_UPCALL:
+		forwarding_upcall(&control->fwd, &event->upcall.key, clock_now_ns());
+		break;
+	case DP_EVENT_PORT:
+		port_changed(control, &event->port);
+		break;
+	case DP_EVENT_ANNOUNCE:
+		forwarding_announce(&control->fwd, event->announce.port, event->announce.mac,
+				    clock_now_ns());
+		break;
+	default:
+		break;
+	}
+}
+
+/* As many as are there, but others must have their turn: the rest is for the next round. */
+static void handle_events(struct control *control)
+{
+	for (unsigned int i = 0; i < EVENTS_AT_ONCE && !control->core_failed; i++) {
+		struct datapath_event event;
+		int error = datapath_client_event(control->core, &event);
+
+		if (error == -EAGAIN)
+			return;
+		if (error < 0) {
+			control->core_failed = true;
+			return;
+		}
+		handle_event(control, &event);
+	}
+	/* Some may be waiting inside the client, where the descriptor does not show them. */
+	loop_timer_start(&control->loop, &control->core_timer, clock_now_ns());
+}
+
+/* sweeps */
+
+static void sweep_port(void *arg, const struct dp_port_info *info)
+{
+	struct control_port *port = port_noted(arg, info);
+
+	if (port != NULL)
+		port->seen = true;
+}
+
+static void sweep_flow(void *arg, const struct dp_flow_info *info)
+{
+	struct control *control = arg;
+
+	forwarding_sweep_flow(&control->fwd, info);
+}
+
+/* States whose events were lost. -EIO: the data plane lacks a port that it should have. */
+static int sweep_ports(struct control *control)
+{
+	struct control_port *port;
+	int error;
+
+	TAILQ_FOREACH(port, &control->ports, next)
+	port->seen = false;
+	error = datapath_client_port_dump(control->core, sweep_port, control);
+	if (error < 0)
+		return error;
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		if (port->present && !port->seen)
+			return -EIO;
+		port_follow(control, port);
+	}
+	return 0;
+}
+
+void control_core_read_ports(struct control *control)
+{
+	if (control->core != NULL && sweep_ports(control) < 0)
+		control->core_failed = true;
+}
+
+int control_core_sweep(struct control *control)
+{
+	int error;
+
+	if (control->core == NULL)
+		return -ENOTCONN;
+	error = sweep_ports(control);
+	if (error == 0) {
+		forwarding_sweep_begin(&control->fwd, clock_now_ns());
+		error = datapath_client_flow_dump(control->core, sweep_flow, control);
+	}
+	if (error == 0)
+		forwarding_sweep_end(&control->fwd, clock_now_ns());
+	else
+		control->core_failed = true;
+	return error;
+}
+
+static void sweep_expired(struct loop_timer *timer)
+{
+	struct control *control = container_of(timer, struct control, sweep_timer);
+
+	if (control_core_sweep(control) == 0)
+		loop_timer_start(&control->loop, timer,
+				 clock_now_ns() + forwarding_sweep_period_ns(&control->fwd));
+	control_core_check(control);
+}
+
+/* the connection */
+
+static int core_connect(struct control *control)
+{
+	char path[PATH_MAX];
+	struct control_port *port;
+	int error;
+
+	if (snprintf(path, sizeof(path), "%s/%s", control->dir, DP_SOCKET_NAME) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	error = datapath_client_open(&control->core, path, &control->hello);
+	if (error < 0)
+		return error;
+	control->core_failed = false;
+	control->core_lost_events = 0;
+	control->fwd.flows_max = control->hello.flows_max;
+	TAILQ_FOREACH(port, &control->ports, next)
+	port->present = false;
+	error = core_adopt(control);
+	if (error == 0) {
+		control->core_io.fd = datapath_client_fd(control->core);
+		error = loop_add(&control->loop, &control->core_io, EPOLLIN);
+	}
+	if (error < 0)
+		control_core_close(control);
+	return error;
+}
+
+static void core_try_connect(struct control *control)
+{
+	uint64_t now = clock_now_ns();
+	int error = core_connect(control);
+
+	if (error < 0) {
+		if (!control->core_reported)
+			log_warn("no data plane at %s/%s: %s; trying again", control->dir,
+				 DP_SOCKET_NAME, strerror(-error));
+		control->core_reported = true;
+		loop_timer_start(&control->loop, &control->core_timer, now + CORE_RETRY_NS);
+		return;
+	}
+	control->core_reported = false;
+	log_info("connected to the data plane, process %u, %u workers", control->hello.pid,
+		 control->hello.workers);
+	loop_timer_start(&control->loop, &control->sweep_timer,
+			 now + forwarding_sweep_period_ns(&control->fwd));
+	control_core_watch_ports(control);
+	/* What came in while the state was read. */
+	handle_events(control);
+	control_core_check(control);
+}
+
+static void core_ready(struct loop_io *io, uint32_t events)
+{
+	struct control *control = container_of(io, struct control, core_io);
+
+	(void)events;
+	handle_events(control);
+	control_core_check(control);
+}
+
+static void core_expired(struct loop_timer *timer)
+{
+	struct control *control = container_of(timer, struct control, core_timer);
+
+	if (control->core == NULL) {
+		core_try_connect(control);
+		return;
+	}
+	handle_events(control);
+	control_core_check(control);
+}
+
+void control_core_init(struct control *control)
+{
+	control->core_io.fd = -1;
+	control->core_io.ready = core_ready;
+	control->core_timer.expired = core_expired;
+	control->sweep_timer.expired = sweep_expired;
+	control->port_timer.expired = ports_expired;
+}
+
+void control_core_start(struct control *control)
+{
+	loop_timer_start(&control->loop, &control->core_timer, clock_now_ns());
+}
+
+void control_core_close(struct control *control)
+{
+	struct control_port *port;
+
+	if (control->core == NULL)
+		return;
+	loop_timer_stop(&control->core_timer);
+	loop_timer_stop(&control->sweep_timer);
+	loop_timer_stop(&control->port_timer);
+	loop_remove(&control->loop, &control->core_io);
+	control->core_io.fd = -1;
+	datapath_client_close(control->core);
+	control->core = NULL;
+	control->core_failed = false;
+	forwarding_reset(&control->fwd);
+	TAILQ_FOREACH(port, &control->ports, next)
+	{
+		port->present = false;
+		port->info.state = DP_PORT_DOWN;
+	}
+}
+
+void control_core_check(struct control *control)
+{
+	if (control->core == NULL)
+		return;
+	if (control->core_failed) {
+		log_warn("the connection to the data plane is lost");
+		control_core_close(control);
+		/* Whoever starts it anew needs a moment. */
+		loop_timer_start(&control->loop, &control->core_timer, clock_now_ns() + NS_PER_MS);
+		return;
+	}
+	if (datapath_client_lost(control->core) != control->core_lost_events) {
+		control->core_lost_events = datapath_client_lost(control->core);
+		loop_timer_start(&control->loop, &control->sweep_timer, clock_now_ns());
+	}
+	/* A request that was just made may have read events. */
+	if (!loop_timer_running(&control->core_timer) && datapath_client_waiting(control->core))
+		loop_timer_start(&control->loop, &control->core_timer, clock_now_ns());
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command line's form is turned into the API's, and that one is checked: there is one set of
+ * rules, and one text for each way to break it.
+ */
+#include "control/settings.h"
+
+#include "control/forwarding.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int settings_fail(struct settings_error *error, const char *parameter, const char *format,
+			 ...) printf_like(3, 4);
+
+static int settings_fail(struct settings_error *error, const char *parameter, const char *format,
+			 ...)
+{
+	va_list arguments;
+
+	snprintf(error->parameter, sizeof(error->parameter), "%s", parameter);
+	va_start(arguments, format);
+	vsnprintf(error->text, sizeof(error->text), format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
+
+int settings_check_name(const char *parameter, const char *name, struct settings_error *error)
+{
+	size_t length = strlen(name);
+
+	if (length == 0 || length >= DP_NAME_SIZE)
+		return settings_fail(error, parameter, "a name has 1 to %d characters",
+				     DP_NAME_SIZE - 1);
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)name[i];
+
+		if (!isalnum(c) && strchr("._-", c) == NULL)
+			return settings_fail(error, parameter,
+					     "'%s': a name consists of letters, digits, '.', '_' "
+					     "and '-'",
+					     name);
+	}
+	if (name[0] == '-' || name[0] == '.')
+		return settings_fail(error, parameter,
+				     "'%s': a name begins with a letter, a digit or '_'", name);
+	return 0;
+}
+
+/* JSON to settings */
+
+static int get_name(const json_t *object, const char *parameter, const char *otherwise,
+		    char name[DP_NAME_SIZE], struct settings_error *error)
+{
+	const json_t *value = json_object_get(object, parameter);
+	const char *text = json_is_null(value) || value == NULL ? otherwise
+								: json_string_value(value);
+
+	if (text == NULL)
+		return settings_fail(error, parameter, "a name is needed here");
+	if (settings_check_name(parameter, text, error) < 0)
+		return -EINVAL;
+	memset(name, 0, DP_NAME_SIZE);
+	memcpy(name, text, strlen(text));
+	return 0;
+}
+
+static int get_number(const json_t *object, const char *parameter, uint32_t otherwise, uint32_t min,
+		      uint32_t max, uint32_t *number, struct settings_error *error)
+{
+	const json_t *value = json_object_get(object, parameter);
+	json_int_t n;
+
+	*number = otherwise;
+	if (value == NULL || json_is_null(value))
+		return 0;
+	if (!json_is_integer(value))
+		return settings_fail(error, parameter, "a number from %u to %u is needed here", min,
+				     max);
+	n = json_integer_value(value);
+	if (n != otherwise && (n < min || n > max))
+		return settings_fail(error, parameter,
+				     "%" JSON_INTEGER_FORMAT " is out of range: %u to %u", n, min,
+				     max);
+	*number = (uint32_t)n;
+	return 0;
+}
+
+static int get_mode(const json_t *object, uint32_t *mode, struct settings_error *error)
+{
+	const json_t *value = json_object_get(object, "mode");
+	const char *text = value == NULL || json_is_null(value) ? "server"
+								: json_string_value(value);
+
+	if (text != NULL && strcmp(text, "server") == 0)
+		*mode = DP_PORT_SERVER;
+	else if (text != NULL && strcmp(text, "client") == 0)
+		*mode = DP_PORT_CLIENT;
+	else
+		return settings_fail(error, "mode",
+				     "the mode is 'server' (lasthop listens) or 'client' (lasthop "
+				     "connects)");
+	return 0;
+}
+
+static int get_path(const json_t *object, char path[DP_PATH_SIZE], struct settings_error *error)
+{
+	const json_t *value = json_object_get(object, "path");
+	const char *text = json_string_value(value);
+
+	if (text == NULL || text[0] != '/')
+		return settings_fail(error, "path", "the socket's absolute path is needed here");
+	if (strlen(text) >= DP_PATH_SIZE)
+		return settings_fail(
+			error, "path",
+			"the path has %zu bytes, a socket's may have %d: use a shorter "
+			"directory",
+			strlen(text), DP_PATH_SIZE - 1);
+	if (text[strlen(text) - 1] == '/')
+		return settings_fail(error, "path", "'%s' names a directory, not a socket", text);
+	memset(path, 0, DP_PATH_SIZE);
+	memcpy(path, text, strlen(text));
+	return 0;
+}
+
+static int get_features_off(const json_t *object, uint64_t *features, struct settings_error *error)
+{
+	const json_t *value = json_object_get(object, "features_off");
+	const char *wrong;
+
+	*features = 0;
+	if (value == NULL || json_is_null(value) ||
+	    features_from_json(value, features, &wrong) == 0)
+		return 0;
+	return settings_fail(error, "features_off", "'%.40s' is no feature's name", wrong);
+}
+
+static int check_members(const json_t *object, const char *const *known,
+			 struct settings_error *error)
+{
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(object))
+		return settings_fail(error, "parameters", "an object is needed here");
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
+		size_t i = 0;
+
+		while (known[i] != NULL && strcmp(known[i], key) != 0)
+			i++;
+		if (known[i] == NULL)
+			return settings_fail(error, key, "there is no setting '%.40s'", key);
+	}
+	return 0;
+}
+
+int port_settings_from_json(struct port_settings *port, const json_t *object,
+			    struct settings_error *error)
+{
+	static const char *const known[] = {"name",      "path", "mode",    "bridge",
+					    "queues",    "mtu",  "wait_us", "features_off",
+					    "mac_limit", NULL};
+	struct dp_port_add *wire = &port->wire;
+	uint32_t mtu = 0;
+
+	memset(port, 0, sizeof(*port));
+	if (check_members(object, known, error) < 0 ||
+	    get_name(object, "name", NULL, wire->name, error) < 0 ||
+	    get_path(object, wire->path, error) < 0 || get_mode(object, &wire->mode, error) < 0 ||
+	    get_name(object, "bridge", BRIDGE_DEFAULT, wire->owner, error) < 0 ||
+	    get_number(object, "queues", 1, 1, PORT_PAIRS_MAX, &wire->pairs, error) < 0 ||
+	    get_number(object, "mtu", 0, PORT_MTU_MIN, UINT16_MAX, &mtu, error) < 0 ||
+	    get_number(object, "wait_us", 0, 1, PORT_WAIT_US_MAX, &wire->wait_us, error) < 0 ||
+	    get_features_off(object, &wire->features_off, error) < 0 ||
+	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX,
+		       &port->mac_limit, error) < 0)
+		return -EINVAL;
+	wire->mtu = (uint16_t)mtu;
+	return 0;
+}
+
+int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object,
+			      struct settings_error *error)
+{
+	static const char *const known[] = {"name", "mac_age", NULL};
+
+	memset(bridge, 0, sizeof(*bridge));
+	if (check_members(object, known, error) < 0 ||
+	    get_name(object, "name", NULL, bridge->name, error) < 0)
+		return -EINVAL;
+	return get_number(object, "mac_age", BRIDGE_MAC_AGE_DEFAULT, BRIDGE_MAC_AGE_MIN,
+			  BRIDGE_MAC_AGE_MAX, &bridge->mac_age, error);
+}
+
+json_t *port_settings_to_json(const struct port_settings *port)
+{
+	const struct dp_port_add *wire = &port->wire;
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:i}", "name", wire->name,
+			 "path", wire->path, "mode",
+			 wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner,
+			 "queues", (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us",
+			 (int)wire->wait_us, "features_off", features_to_json(wire->features_off),
+			 "mac_limit", (int)port->mac_limit);
+}
+
+json_t *bridge_settings_to_json(const struct bridge_settings *bridge)
+{
+	return json_pack("{s:s, s:i}", "name", bridge->name, "mac_age", (int)bridge->mac_age);
+}
+
+/* The command line's form to JSON */
+
+static int set_number(json_t *object, const char *parameter, const char *text,
+		      struct settings_error *error)
+{
+	char *end;
+	long long n = strtoll(text, &end, 10);
+
+	if (text[0] == '\0' || *end != '\0')
+		return settings_fail(error, parameter, "'%.40s' is no number", text);
+	json_object_set_new(object, parameter, json_integer(n));
+	return 0;
+}
+
+/* One "key=value" of a port. */
+static int set_port_option(json_t *object, const char *key, const char *value,
+			   struct settings_error *error)
+{
+	static const struct {
+		const char *option, *parameter;
+	} numbers[] = {
+		{"queues", "queues"},
+		{"mtu", "mtu"},
+		{"wait-us", "wait_us"},
+		{"mac-limit", "mac_limit"},
+	};
+
+	if (strcmp(key, "mode") == 0 || strcmp(key, "bridge") == 0) {
+		json_object_set_new(object, key, json_string(value));
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (strcmp(key, numbers[i].option) == 0)
+			return set_number(object, numbers[i].parameter, value, error);
+	}
+	if (feature_bits(key) != 0 && strcmp(value, "off") == 0) {
+		json_t *more = features_to_json(feature_bits(key));
+
+		json_array_extend(json_object_get(object, "features_off"), more);
+		json_decref(more);
+		return 0;
+	}
+	if (feature_bits(key) != 0)
+		return settings_fail(error, key,
+				     "a feature can only be switched off: write '%.40s=off'", key);
+	return settings_fail(
+		error, key,
+		"there is no option '%.40s'; there are: mode bridge queues mtu wait-us "
+		"mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
+		key);
+}
+
+static int set_path(json_t *object, const char *path, struct settings_error *error)
+{
+	char dir[PATH_MAX];
+
+	if (path[0] == '\0')
+		return settings_fail(error, "path", "the socket's path is missing");
+	if (path[0] == '/') {
+		json_object_set_new(object, "path", json_string(path));
+		return 0;
+	}
+	if (getcwd(dir, sizeof(dir)) == NULL)
+		return settings_fail(error, "path", "the current directory: %s", strerror(errno));
+	json_object_set_new(object, "path", json_sprintf("%s/%s", dir, path));
+	return 0;
+}
+
+/* Splits "NAME=PATH,key=value,..." or "NAME,key=value,..."; `text` is written to. */
+static int split_options(json_t *object, char *text,
+			 int (*set)(json_t *, const char *, const char *, struct settings_error *),
+			 struct settings_error *error)
+{
+	char *rest = NULL;
+	char *word = strtok_r(text, ",", &rest);
+
+	while (word != NULL) {
+		char *equals = strchr(word, '=');
+
+		if (equals == NULL)
+			return settings_fail(error, word, "'%.40s': an option is 'key=value'",
+					     word);
+		*equals = '\0';
+		if (set(object, word, equals + 1, error) < 0)
+			return -EINVAL;
+		word = strtok_r(NULL, ",", &rest);
+	}
+	return 0;
+}
+
+static int port_to_json(json_t *object, char *text, struct settings_error *error)
+{
+	char *options = strchr(text, ',');
+	char *equals;
+
+	if (options != NULL)
+		*options++ = '\0';
+	equals = strchr(text, '=');
+	if (equals == NULL)
+		return settings_fail(error, "port",
+				     "'%.60s': a port is NAME=PATH[,option=value...]", text);
+	*equals = '\0';
+	json_object_set_new(object, "name", json_string(text));
+	json_object_set_new(object, "features_off", json_array());
+	if (set_path(object, equals + 1, error) < 0)
+		return -EINVAL;
+	return options == NULL ? 0 : split_options(object, options, set_port_option, error);
+}
+
+int port_settings_parse(struct port_settings *port, const char *text, struct settings_error *error)
+{
+	char *copy = strdup(text);
+	json_t *object = json_object();
+	int result = -EINVAL;
+
+	if (copy == NULL || object == NULL)
+		settings_fail(error, "port", "no memory");
+	else if (port_to_json(object, copy, error) == 0)
+		result = port_settings_from_json(port, object, error);
+	json_decref(object);
+	free(copy);
+	return result;
+}
+
+static int set_bridge_option(json_t *object, const char *key, const char *value,
+			     struct settings_error *error)
+{
+	if (strcmp(key, "mac-age") == 0)
+		return set_number(object, "mac_age", value, error);
+	return settings_fail(error, key, "there is no option '%.40s'; there is: mac-age", key);
+}
+
+static int bridge_to_json(json_t *object, char *text, struct settings_error *error)
+{
+	char *options = strchr(text, ',');
+
+	if (options != NULL)
+		*options++ = '\0';
+	json_object_set_new(object, "name", json_string(text));
+	return options == NULL ? 0 : split_options(object, options, set_bridge_option, error);
+}
+
+int bridge_settings_parse(struct bridge_settings *bridge, const char *text,
+			  struct settings_error *error)
+{
+	char *copy = strdup(text);
+	json_t *object = json_object();
+	int result = -EINVAL;
+
+	if (copy == NULL || object == NULL)
+		settings_fail(error, "bridge", "no memory");
+	else if (bridge_to_json(object, copy, error) == 0)
+		result = bridge_settings_from_json(bridge, object, error);
+	json_decref(object);
+	free(copy);
+	return result;
+}
