@@ -187,7 +187,7 @@ static void parse_arp(const struct packet *packet, const struct packet_layout *l
 	static const uint8_t kind[6] = {0x00, 0x01, 0x08, 0x00, 6, 4};
 	const uint8_t *arp = packet->head + layout->l3_offset;
 
-	if (packet->head_length < layout->l3_offset + 28 || memcmp(arp, kind, sizeof(kind)))
+	if (packet->head_length < layout->l3_offset + 28 || memcmp(arp, kind, sizeof(kind)) != 0)
 		return;
 	memcpy(key->ip_src, arp + 14, 4);
 	memcpy(key->ip_dst, arp + 24, 4);
