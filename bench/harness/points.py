@@ -73,7 +73,7 @@ def measure(contender, generator, point, seconds, helper):
     if not answer["packets"]:
         raise BenchError("nothing was delivered")
     if answer.get("wrong"):
-        raise BenchError(f"{answer['wrong']} frames arrived that nobody sent so")
+        raise BenchError(f"{answer['wrong']} frames arrived that were not as sent")
     cpu = watch.shares(answer["start_ns"], answer["end_ns"])
     rate = answer["packets"] / answer["seconds"]
     return Sample(
