@@ -23,12 +23,7 @@ import traceback
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-SKIPPED = 77  # the exit status by which meson knows a skipped test
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Skip(Exception):
-    """This machine lacks what the test needs."""
 
 
 class Failure(Exception):
@@ -59,7 +54,7 @@ def wait_for(condition, what, seconds=30):
 def need(program):
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not path:
-        raise Skip(f"no {program} on this machine")
+        raise Failure(f"no {program} on this machine; scripts/install-deps installs it")
     return path
 
 
@@ -152,9 +147,10 @@ class Lab:
 
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stdout", output)
-        environment = dict(os.environ, HOME=str(self.path), TMPDIR=str(self.path))
+        # Where programs leave files: DPDK in the last two.
+        places = dict.fromkeys(("HOME", "TMPDIR", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"), str(self.path))
         with output:
-            return subprocess.Popen([str(arg) for arg in argv], stderr=output, cwd=self.path, env=environment,
+            return subprocess.Popen([str(arg) for arg in argv], stderr=output, cwd=self.path, env={**os.environ, **places},
                                     preexec_fn=before_exec, **kwargs)
 
     def kill(self, process):
@@ -171,14 +167,11 @@ class Lab:
 
 
 def run_test(test):
-    """Run test(lab) as a program: exit 0 if it returns, 77 if it raises Skip, else show why and exit 1."""
+    """Run test(lab) as a program: exit 0 if it returns, else show why and exit 1."""
     started = time.monotonic()
     with Lab() as lab:
         try:
             test(lab)
-        except Skip as reason:
-            print(f"skipped: {reason}")
-            status = SKIPPED
         except Exception as error:
             # A failed check explains itself; anything else is a fault whose place is wanted.
             print(f"FAILED: {error}" if isinstance(error, Failure) else traceback.format_exc())

@@ -82,9 +82,10 @@ class Lasthop(Switch):
         return argv
 
     def start(self):
-        super().start()
         log = self.lab.path / "switch.log"
-        wait_for(lambda: "lasthop: ready" in log.read_text(errors="replace"), "`lasthop: ready`")
+        earlier = log.stat().st_size if log.exists() else 0
+        super().start()
+        wait_for(lambda: b"lasthop: ready" in log.read_bytes()[earlier:], "`lasthop: ready`")
 
     def stop(self):
         super().stop()
@@ -149,9 +150,11 @@ class Testpmd(Switch):
         for index, (name, options) in enumerate(self.ports.items()):
             words = options.split(",")
             device = f"net_vhost{index},iface={self.socket(name)},tso=1"
-            device += "".join("," + word for word in words if word.startswith("queues="))
+            queues = next((int(word[7:]) for word in words if word.startswith("queues=")), 1)
+            device += f",queues={queues}"
             argv += ["--vdev", device + (",client=1" if "mode=client" in words else "")]
-        return argv + ["--", "--forward-mode=io", "--total-num-mbufs=16384", "--stats-period=3600", "--auto-start"]
+        return argv + ["--", "--forward-mode=io", f"--rxq={queues}", f"--txq={queues}", "--total-num-mbufs=16384",
+                       "--stats-period=3600", "--auto-start"]
 
 
 def make_switch(lab, ports):

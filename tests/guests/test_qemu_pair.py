@@ -8,7 +8,6 @@ from lab import expect, run_test, step
 from switch import make_switch
 
 JUMBO = 9000
-ETHERNET_HEADER = 14
 
 
 def test(lab):
@@ -52,7 +51,7 @@ def test(lab):
         traffic.ping(one, two.address, size=JUMBO - 28)
     expect(seen["rx_bytes"] >= 5 * JUMBO and seen["rx_packets"] < 15, "a ping of the MTU's size came in pieces")
     for sender, receiver in ((one, two), (two, one)):
-        mean = traffic.check_frames(sender, receiver, large=False, full_frame=JUMBO + ETHERNET_HEADER)
+        mean = traffic.check_frames(sender, receiver, large=False, full_frame=JUMBO + traffic.ETHERNET_HEADER)
         expect(mean > traffic.MTU_FRAME, f"no jumbo frames arrived ({mean:.0f} bytes on average)")
 
     if switch.has_views:

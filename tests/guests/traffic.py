@@ -11,7 +11,8 @@ import re
 
 from lab import Failure, expect, wait_for
 
-MTU_FRAME = 1514  # a full frame at MTU 1500
+ETHERNET_HEADER = 14
+MTU_FRAME = 1500 + ETHERNET_HEADER
 VLAN_TAG = 4
 INTERFACE = "/sys/class/net/eth0"
 
