@@ -164,6 +164,14 @@ void guest_memory_reset(struct guest_memory *memory)
 	store_relaxed(&memory->faulted, false);
 }
 
+/* Where in its file it began does not matter. */
+static bool guest_region_is(const struct guest_region *mapped,
+			    const struct vhost_user_region *region)
+{
+	return mapped->guest_addr == region->guest_addr && mapped->size == region->size &&
+	       mapped->user_addr == region->user_addr;
+}
+
 static bool guest_ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 {
 	return a - b < b_size || b - a < a_size;
@@ -183,6 +191,8 @@ static int guest_memory_check(const struct guest_memory *memory,
 	for (unsigned int i = 0; i < memory->count; i++) {
 		const struct guest_region *other = &memory->regions[i];
 
+		if (guest_region_is(other, region))
+			return -EALREADY;
 		if (guest_ranges_overlap(region->guest_addr, region->size, other->guest_addr,
 					 other->size) ||
 		    guest_ranges_overlap(region->user_addr, region->size, other->user_addr,
@@ -276,8 +286,7 @@ int guest_memory_remove(struct guest_memory *memory, const struct vhost_user_reg
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_region *slot = &memory->regions[i];
 
-		if (slot->guest_addr != region->guest_addr || slot->size != region->size ||
-		    slot->user_addr != region->user_addr)
+		if (!guest_region_is(slot, region))
 			continue;
 		guest_region_unmap(slot);
 		memory->count--;

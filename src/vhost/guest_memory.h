@@ -61,6 +61,7 @@ void guest_memory_reset(struct guest_memory *memory);
  *
  *	-EINVAL		empty, wraps, misaligned, or exceeds the file
  *	-EEXIST		overlaps another region
+ *	-EALREADY	this very region is there (same addresses and size)
  *	-ENOSPC		no slot left, or more than GUEST_MEMORY_BYTES_MAX
  *	-EMEDIUMTYPE	not a file in memory or on a local disk: pages that a remote or a user-space
  *			file system serves could stall us for ever

@@ -58,6 +58,8 @@ static void vhost_device_forget(struct vhost_device *dev)
 	dev->sock = -1;
 	dev->features = 0;
 	dev->protocol_features = 0;
+	dev->protocol_offered = 0;
+	dev->owned = false;
 	dev->features_set = false;
 	dev->status = 0;
 	memcpy(dev->mac, dev->config.mac, sizeof(dev->mac));
@@ -75,6 +77,7 @@ void vhost_device_init(struct vhost_device *dev, const struct vhost_device_ops *
 	for (unsigned int i = 0; i < VHOST_DEVICE_RINGS_MAX; i++) {
 		dev->rings[i].kick_fd = dev->rings[i].call_fd = dev->rings[i].err_fd = -1;
 	}
+	dev->backend_fd = -1;
 	guest_memory_reset(&dev->memory);
 	vhost_device_forget(dev);
 }
@@ -126,6 +129,7 @@ void vhost_device_disconnect(struct vhost_device *dev, enum vhost_fault fault)
 		vhost_ring_reset(&dev->rings[i]);
 	guest_memory_clear(&dev->memory);
 	vhost_device_close_fds(dev);
+	fdpass_close(&dev->backend_fd, 1);
 	close(dev->sock);
 	vhost_device_forget(dev);
 	dev->last_fault = fault;

@@ -44,7 +44,7 @@ enum vhost_fault {
 	VHOST_FAULT_QUEUE_SIZE,   /* not a power of two up to 32768 */
 	VHOST_FAULT_RING_ADDRESS, /* ring area outside memory, across regions or misaligned */
 	VHOST_FAULT_FEATURES, /* bits set that were not offered, or changed under running rings */
-	VHOST_FAULT_REGION,   /* empty, wraps, exceeds its file, overlaps, or no such region */
+	VHOST_FAULT_REGION,   /* empty, wraps, exceeds its file, or overlaps */
 	VHOST_FAULT_MEMORY_FILE,   /* not a memory file, or cannot be mapped (may be refused) */
 	VHOST_FAULT_EVENT_FD,      /* kick, call or err is not an eventfd, pipe or socket */
 	VHOST_FAULT_STATE,         /* request in a state that does not allow it */
@@ -106,13 +106,8 @@ struct vhost_device_config {
 	 */
 	unsigned int pairs;
 	bool control_queue; /* a control queue follows the pairs: see vhost_device_control_index */
-	/*
-	 * Offer PROTOCOL_F_CONFIG. User-mode Linux reads MAC, MTU and number of pairs there; QEMU
-	 * has its own configuration space and from 7.1 on warns about a back end that offers one.
-	 */
-	bool config_space;
-	uint8_t mac[6]; /* configuration space (GET_CONFIG), with F_MAC */
-	uint16_t mtu;   /* configuration space, with F_MTU; 68 to 65535 */
+	uint8_t mac[6];     /* configuration space (GET_CONFIG), with F_MAC */
+	uint16_t mtu;       /* configuration space, with F_MTU; 68 to 65535 */
 };
 
 struct vhost_device {
@@ -121,6 +116,8 @@ struct vhost_device {
 	int sock;                   /* -1: not connected */
 	uint64_t features;          /* negotiated virtio features, protocol bit included */
 	uint64_t protocol_features; /* negotiated */
+	uint64_t protocol_offered;  /* 0: not asked for yet */
+	bool owned;                 /* SET_OWNER has been seen */
 	bool features_set;
 	uint8_t status;    /* virtio device status (SET_STATUS) */
 	uint8_t mac[6];    /* configuration space: config.mac until the guest writes its own */
@@ -130,6 +127,7 @@ struct vhost_device {
 	struct log_limit log_limit;
 	struct guest_memory memory;
 	struct vhost_ring rings[VHOST_DEVICE_RINGS_MAX];
+	int backend_fd; /* SET_BACKEND_REQ_FD: where requests to the front end go; -1: none */
 	/* A message that arrives in pieces: how much of it is here, and the descriptors that came
 	 * along. */
 	struct vhost_user_msg msg;

@@ -10,6 +10,8 @@
  *else
  *	- QEMU has one connection per device but speaks as one front end per queue pair:
  *SET_FEATURES and SET_PROTOCOL_FEATURES come again, unchanged, while the first pairs run
+ *	- for the same reason QEMU 7.2 adds each memory region once per queue pair, and takes it
+ *away as often: what is there already, or is gone already, is no fault
  *	- QEMU keeps its memory slots over a reset of the device and then sends only what changed:
  *the memory table outlives RESET_DEVICE and SET_STATUS 0
  *	- QEMU 7.2 resets the device by SET_STATUS 0 and then asks for GET_VRING_BASE: the base
@@ -23,6 +25,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "virtio/virtio_net.h"
 
@@ -58,7 +61,14 @@ static enum vhost_fault answer_u64(struct vhost_device *dev, uint64_t value)
 	return VHOST_FAULT_NONE;
 }
 
-static enum vhost_fault vhost_handle_nothing(struct vhost_device *dev)
+static enum vhost_fault vhost_handle_set_owner(struct vhost_device *dev)
+{
+	dev->owned = true;
+	return VHOST_FAULT_NONE;
+}
+
+/* Deprecated; the protocol's text wants it ignored. */
+static enum vhost_fault vhost_handle_reset_owner(struct vhost_device *dev)
 {
 	(void)dev;
 	return VHOST_FAULT_NONE;
@@ -99,26 +109,37 @@ static enum vhost_fault vhost_handle_set_features(struct vhost_device *dev)
 	return VHOST_FAULT_NONE;
 }
 
+/*
+ * What is offered once stays for the connection, because QEMU asks again for each queue pair.
+ *
+ * User-mode Linux reads the configuration space, and 6.1 loses its rings' interrupts without
+ * BACKEND_REQ. QEMU has a configuration space of its own and from 7.1 on prints a warning about a
+ * back end that offers one; but only QEMU asks before it has set the owner.
+ *
+ * Not there yet: LOG_SHMFD, INFLIGHT_SHMFD, and what BACKEND_REQ brings for an IOMMU.
+ */
 static uint64_t vhost_message_protocol_features(const struct vhost_device *dev)
 {
-	/* Not there yet: LOG_SHMFD, BACKEND_REQ (for IOTLB), INFLIGHT_SHMFD; see the table's end.
-	 */
 	uint64_t features = BIT(VHOST_USER_PROTOCOL_F_RARP) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
 			    BIT(VHOST_USER_PROTOCOL_F_MTU) |
 			    BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
 			    BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) |
 			    BIT(VHOST_USER_PROTOCOL_F_STATUS);
 
+	if (dev->protocol_offered != 0)
+		return dev->protocol_offered;
 	if (dev->config.pairs > 1)
 		features |= BIT(VHOST_USER_PROTOCOL_F_MQ);
-	if (dev->config.config_space)
-		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIG);
+	if (dev->owned)
+		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
+			    BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
 	return features;
 }
 
 static enum vhost_fault vhost_handle_get_protocol_features(struct vhost_device *dev)
 {
-	return answer_u64(dev, vhost_message_protocol_features(dev));
+	dev->protocol_offered = vhost_message_protocol_features(dev);
+	return answer_u64(dev, dev->protocol_offered);
 }
 
 static enum vhost_fault vhost_handle_set_protocol_features(struct vhost_device *dev)
@@ -168,7 +189,7 @@ static enum vhost_fault memory_fault(int rc)
 		return VHOST_FAULT_NONE;
 	case -EINVAL:
 	case -EEXIST:
-	case -ENOENT:
+	case -EALREADY:
 		return VHOST_FAULT_REGION;
 	case -ENOSPC:
 		return VHOST_FAULT_VALUE;
@@ -199,13 +220,27 @@ static enum vhost_fault vhost_handle_get_max_mem_slots(struct vhost_device *dev)
 
 static enum vhost_fault vhost_handle_add_mem_reg(struct vhost_device *dev)
 {
-	return memory_fault(
-		guest_memory_add(&dev->memory, &dev->msg.payload.region.region, dev->fds[0]));
+	int rc = guest_memory_add(&dev->memory, &dev->msg.payload.region.region, dev->fds[0]);
+
+	return rc == -EALREADY ? VHOST_FAULT_NONE : memory_fault(rc);
 }
 
 static enum vhost_fault vhost_handle_rem_mem_reg(struct vhost_device *dev)
 {
-	return memory_fault(guest_memory_remove(&dev->memory, &dev->msg.payload.region.region));
+	(void)guest_memory_remove(&dev->memory, &dev->msg.payload.region.region);
+	return VHOST_FAULT_NONE;
+}
+
+/* Nothing is asked of the front end yet: it is for IOTLB misses. */
+static enum vhost_fault vhost_handle_set_backend_req_fd(struct vhost_device *dev)
+{
+	if (!vhost_is_event_fd(dev->fds[0]))
+		return VHOST_FAULT_EVENT_FD;
+	if (dev->backend_fd >= 0)
+		close(dev->backend_fd);
+	dev->backend_fd = dev->fds[0];
+	dev->fds[0] = -1;
+	return VHOST_FAULT_NONE;
 }
 
 /* the network device */
@@ -293,6 +328,7 @@ static enum vhost_fault vhost_handle_set_config(struct vhost_device *dev)
 #define F_MQ     VHOST_USER_PROTOCOL_F_MQ
 #define F_RARP   VHOST_USER_PROTOCOL_F_RARP
 #define F_MTU    VHOST_USER_PROTOCOL_F_MTU
+#define F_BACK   VHOST_USER_PROTOCOL_F_BACKEND_REQ
 #define F_CONFIG VHOST_USER_PROTOCOL_F_CONFIG
 #define F_RESET  VHOST_USER_PROTOCOL_F_RESET_DEVICE
 #define F_SLOTS  VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS
@@ -316,8 +352,8 @@ static enum vhost_fault vhost_handle_set_config(struct vhost_device *dev)
 static const struct vhost_message vhost_messages[] = {
 	ROW(GET_FEATURES,          get_features,          NOTHING, NONE, ALWAYS,   ANSWER, BUSY),
 	ROW(SET_FEATURES,          set_features,          U64,     NONE, ALWAYS,   ACK,    QUIET),
-	ROW(SET_OWNER,             nothing,               NOTHING, NONE, ALWAYS,   ACK,    BUSY),
-	ROW(RESET_OWNER,           nothing,               NOTHING, NONE, ALWAYS,   ACK,    BUSY),
+	ROW(SET_OWNER,             set_owner,             NOTHING, NONE, ALWAYS,   ACK,    BUSY),
+	ROW(RESET_OWNER,           reset_owner,           NOTHING, NONE, ALWAYS,   ACK,    BUSY),
 	ROW(SET_MEM_TABLE,         set_mem_table,         TABLE,   MANY, ALWAYS,   ACK,    QUIET),
 	ROW(SET_VRING_NUM,         set_vring_num,         STATE,   NONE, ALWAYS,   ACK,    QUIET),
 	ROW(SET_VRING_ADDR,        set_vring_addr,        ADDR,    NONE, ALWAYS,   ACK,    QUIET),
@@ -332,6 +368,7 @@ static const struct vhost_message vhost_messages[] = {
 	ROW(SET_VRING_ENABLE,      set_vring_enable,      STATE,   NONE, ALWAYS,   ACK,    QUIET),
 	ROW(SEND_RARP,             send_rarp,             U64,     NONE, F_RARP,   ACK,    BUSY),
 	ROW(NET_SET_MTU,           net_set_mtu,           U64,     NONE, F_MTU,    ACK,    BUSY),
+	ROW(SET_BACKEND_REQ_FD,    set_backend_req_fd,    NOTHING, ONE,  F_BACK,   ACK,    BUSY),
 	ROW(GET_CONFIG,            get_config,            CONFIG,  NONE, F_CONFIG, ANSWER, BUSY),
 	ROW(SET_CONFIG,            set_config,            CONFIG,  NONE, F_CONFIG, ACK,    BUSY),
 	ROW(RESET_DEVICE,          reset_device,          NOTHING, NONE, F_RESET,  ACK,    QUIET),
@@ -342,7 +379,7 @@ static const struct vhost_message vhost_messages[] = {
 	ROW(GET_STATUS,            get_status,            NOTHING, NONE, F_STATUS, ANSWER, BUSY),
 	/*
 	 * To come, each with its protocol feature: SET_LOG_BASE, SET_LOG_FD (LOG_SHMFD, for live
-	 * migration); SET_BACKEND_REQ_FD, IOTLB_MSG (BACKEND_REQ, for a vIOMMU); GET_INFLIGHT_FD,
+	 * migration); IOTLB_MSG (with BACKEND_REQ, for a vIOMMU); GET_INFLIGHT_FD,
 	 * SET_INFLIGHT_FD (INFLIGHT_SHMFD, for restarts with packed rings).
 	 */
 };

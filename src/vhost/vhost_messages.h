@@ -51,6 +51,12 @@ void vhost_ring_reset(struct vhost_ring *ring);
 /* True if vhost_device_ring_ready() is: workers use it as soon as they may. */
 bool vhost_ring_running(const struct vhost_device *dev, const struct vhost_ring *ring);
 
+/*
+ * True if fd is an eventfd, pipe or socket, which it makes non-blocking: something whose reading
+ * and writing has no effect but to notify.
+ */
+bool vhost_is_event_fd(int fd);
+
 /* The handlers of vhost_rings.c; the others are in the table's own file. */
 enum vhost_fault vhost_handle_set_vring_num(struct vhost_device *dev);
 enum vhost_fault vhost_handle_set_vring_addr(struct vhost_device *dev);

@@ -188,8 +188,7 @@ enum vhost_fault vhost_handle_set_vring_enable(struct vhost_device *dev)
 	return vhost_ring_check(dev, ring);
 }
 
-/* Something whose reading and writing never waits and has no effect but to notify. */
-static bool is_event_fd(int fd)
+bool vhost_is_event_fd(int fd)
 {
 	struct statx st;
 	int flags;
@@ -220,7 +219,7 @@ static enum vhost_fault ring_fd(struct vhost_device *dev, struct vhost_ring **ri
 		return VHOST_FAULT_QUEUE_INDEX;
 	if (value & VHOST_USER_VRING_NOFD)
 		return VHOST_FAULT_NONE;
-	if (!is_event_fd(dev->fds[0]))
+	if (!vhost_is_event_fd(dev->fds[0]))
 		return VHOST_FAULT_EVENT_FD;
 	*fd = dev->fds[0];
 	dev->fds[0] = -1;
