@@ -47,7 +47,7 @@ test:
 demo:
 	@scripts/install-deps build demo
 	@$(MAKE) --no-print-directory all
-	@LASTHOP_BUILD=$(abspath $(BUILD)) scripts/demo
+	@LASTHOP_BUILD=$(abspath $(BUILD)) demo/run
 
 .PHONY: bench
 bench:

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The statistics segment: a file DIR/stats that lasthop-core writes and anybody who may read it maps
+ * read-only. It describes itself (sizes, names of the drops), so that a reader of another version can tell.
+ *
+ * Every worker has its own block of counters for every port, on its own cache lines, written with plain
+ * 64-bit stores by that worker alone; a reader sums over the workers. Reading costs the writers nothing.
+ * The port directory is written by the main thread under a sequence number (odd: being written).
+ *
+ * "in" is from the port into the switch, "out" from the switch to the port. Bytes are of frames, without the
+ * virtio net header.
+ */
+#ifndef LASTHOP_PROTO_STATS_SEGMENT_H
+#define LASTHOP_PROTO_STATS_SEGMENT_H
+
+#include <stdint.h>
+
+#include "datapath/drop.h"
+#include "lib/compiler.h"
+#include "proto/datapath_proto.h"
+
+#define STATS_FILE_NAME "stats"
+#define STATS_MAGIC 0x7374617473686c31ULL /* changes with the layout */
+#define STATS_DROPS_MAX 40
+#define STATS_WORKERS_MAX 64
+
+_Static_assert((int)DROP_COUNT <= STATS_DROPS_MAX, "room for every drop reason");
+
+struct stats_port {
+	uint64_t in_packets;
+	uint64_t in_bytes;
+	uint64_t out_packets;
+	uint64_t out_bytes;
+	uint64_t out_segmented; /* packets that left here as several segments */
+	uint64_t out_checksummed; /* packets whose checksum was filled for this port */
+	uint64_t calls;        /* notifications sent to the guest */
+	uint64_t kicks;        /* notifications from the guest that were seen */
+	uint64_t upcalls;      /* misses sent up for packets of this port */
+	uint64_t waits;        /* packets that waited in this port's ring at least once */
+	uint64_t spare[6];
+	uint64_t drops[STATS_DROPS_MAX];
+} __attribute__((aligned(CACHE_LINE)));
+
+/* What a worker did on the whole; copied against delivered bytes show how often a payload is copied. */
+struct stats_worker {
+	uint64_t turns;
+	uint64_t packets;         /* taken from transmit rings */
+	uint64_t delivered_bytes; /* frames' bytes placed into receivers' buffers and published */
+	uint64_t copied_bytes;    /* bytes moved into receivers' buffers by any copy */
+	uint64_t staged_bytes;    /* header bytes read into private memory for parsing */
+	uint64_t flow_hits_last;  /* lookups answered by the previous packet's flow */
+	uint64_t flow_hits_table;
+	uint64_t flow_misses;
+	uint64_t sleeps;
+	uint64_t spare[7];
+} __attribute__((aligned(CACHE_LINE)));
+
+struct stats_directory {
+	uint64_t sequence; /* odd while the entry is written */
+	uint32_t used;
+	uint32_t state; /* enum dp_port_state */
+	char name[DP_NAME_SIZE];
+	uint64_t spare[2];
+} __attribute__((aligned(CACHE_LINE)));
+
+struct stats_header {
+	uint64_t magic;
+	uint32_t ports_max;
+	uint32_t workers;
+	uint32_t drops;      /* reasons in use */
+	uint32_t pid;        /* of the core */
+	uint64_t instance;   /* as in dp_hello */
+	uint64_t start_ns;   /* CLOCK_MONOTONIC */
+	uint64_t directory_offset; /* bytes from the segment's start: struct stats_directory[ports_max] */
+	uint64_t workers_offset;   /* struct stats_worker[workers] */
+	uint64_t ports_offset;     /* struct stats_port[workers][ports_max] */
+	uint64_t size;
+	uint64_t faults;     /* connections and rings quarantined since the start */
+	uint64_t spare[6];
+	char drop_names[STATS_DROPS_MAX][24];
+} __attribute__((aligned(CACHE_LINE)));
+
+/* Single writer: adds without a locked instruction, and no reader sees a torn value. */
+static inline void stats_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+#endif
