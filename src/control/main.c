@@ -25,7 +25,7 @@ static const char usage[] =
 	"  --port PORT       NAME=PATH[,option=value...]; see lasthop(1)\n"
 	"  --bridge BRIDGE   NAME[,mac-age=SECONDS]\n"
 	"  --ready-fd FD     write a line there once all ports are there\n"
-	"  --debug           log more\n"
+	"  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
 	"\n"
 	"If DIR/state.json is there, it says which ports and bridges there are, and the\n"
 	"options do not.\n";
@@ -79,14 +79,14 @@ static int intend_port(struct control *control, const char *text)
 	return result < 0 ? result : control_intend_port(control, &port);
 }
 
-enum { OPTION_DIR = 1, OPTION_PORT, OPTION_BRIDGE, OPTION_READY_FD, OPTION_DEBUG, OPTION_HELP };
+enum { OPTION_DIR = 1, OPTION_PORT, OPTION_BRIDGE, OPTION_READY_FD, OPTION_LOG_LEVEL, OPTION_HELP };
 
 static const struct option options[] = {
 	{"dir", required_argument, NULL, OPTION_DIR},
 	{"port", required_argument, NULL, OPTION_PORT},
 	{"bridge", required_argument, NULL, OPTION_BRIDGE},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD},
-	{"debug", no_argument, NULL, OPTION_DEBUG},
+	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -173,8 +173,8 @@ int main(int argc, char **argv)
 		case OPTION_READY_FD:
 			ready_fd = atoi(optarg);
 			break;
-		case OPTION_DEBUG:
-			level = LOG_DEBUG;
+		case OPTION_LOG_LEVEL:
+			level = atoi(optarg);
 			break;
 		case OPTION_HELP:
 			fputs(usage, stdout);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Options are parsed here and not by getopt: they may stand anywhere, also before the command, and
+ * what is wrong is said in our own words.
+ */
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int cli_fail(int status, const char *format, ...)
+{
+	va_list arguments;
+
+	fputs("lasthop: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	return status;
+}
+
+int cli_wrong_usage(const char *usage)
+{
+	return cli_fail(CLI_USAGE, "usage: lasthop %s", usage);
+}
+
+static const struct cli_option *find_option(const struct cli_option *options, const char *word,
+					    size_t length)
+{
+	for (; options->name != NULL; options++) {
+		if (strlen(options->name) == length && strncmp(options->name, word, length) == 0)
+			return options;
+	}
+	return NULL;
+}
+
+/* Takes the option at argv[*at], and its argument if that is a word of its own. */
+static int take_option(int argc, char **argv, int *at, const struct cli_option *common,
+		       const struct cli_option *options)
+{
+	const char *word = argv[*at] + 2;
+	const char *equals = strchr(word, '=');
+	size_t length = equals == NULL ? strlen(word) : (size_t)(equals - word);
+	const struct cli_option *option = find_option(common, word, length);
+
+	if (option == NULL)
+		option = find_option(options, word, length);
+	if (option == NULL)
+		return cli_fail(CLI_USAGE, "there is no option '--%.*s' here; --help tells which",
+				(int)length, word);
+	if (!option->has_argument && equals != NULL)
+		return cli_fail(CLI_USAGE, "the option '--%s' takes no argument", option->name);
+	if (!option->has_argument) {
+		*option->value = "";
+	} else if (equals != NULL) {
+		*option->value = equals + 1;
+	} else if (*at + 1 < argc) {
+		*option->value = argv[++*at];
+	} else {
+		return cli_fail(CLI_USAGE, "the option '--%s' needs an argument", option->name);
+	}
+	return CLI_OK;
+}
+
+int cli_take_options(struct cli *cli, int *argc, char **argv, const struct cli_option *options)
+{
+	const char *json = NULL;
+	const struct cli_option common[] = {
+		{"dir", &cli->dir, true},
+		{"json", &json, false},
+		{NULL, NULL, false},
+	};
+	int kept = 0;
+
+	for (int i = 0; i < *argc; i++) {
+		if (strncmp(argv[i], "--", 2) != 0 || argv[i][2] == '\0') {
+			argv[kept++] = argv[i];
+			continue;
+		}
+		if (take_option(*argc, argv, &i, common, options) != CLI_OK)
+			return CLI_USAGE;
+	}
+	*argc = kept;
+	cli->json |= json != NULL;
+	if (cli->dir == NULL)
+		cli->dir = cli_default_dir();
+	return CLI_OK;
+}
+
+const char *cli_default_dir(void)
+{
+	static char dir[4096];
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (geteuid() == 0)
+		return "/run/lasthop";
+	if (runtime != NULL && runtime[0] == '/')
+		snprintf(dir, sizeof(dir), "%s/lasthop", runtime);
+	else
+		snprintf(dir, sizeof(dir), "/tmp/lasthop-%u", (unsigned int)geteuid());
+	return dir;
+}
+
+int cli_print_json(json_t *value)
+{
+	int result = value == NULL ? -1 : json_dumpf(value, stdout, JSON_INDENT(2));
+
+	json_decref(value);
+	if (result < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+		return cli_fail(CLI_FAILED, "cannot write the result");
+	return CLI_OK;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The long help. lasthop(1) says the same and more.
+ */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#define OPTIONS                                                                         \
+	"Options of every command:\n"                                                   \
+	"  --dir DIR   directory of the switch (default: /run/lasthop for root, else\n" \
+	"              $XDG_RUNTIME_DIR/lasthop, else /tmp/lasthop-UID)\n"              \
+	"  --json      print JSON for programs, in the shapes of docs/api.md\n"         \
+	"  --help      this help\n"
+
+#define STATUSES                                                                            \
+	"Exit status: 0 done, 1 failed (nothing was changed), 2 wrong usage, 3 no switch\n" \
+	"answers.\n"
+
+#define PORT_SYNTAX                                                                             \
+	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket.\n"               \
+	"  mode=server     lasthop listens at PATH (the default)\n"                             \
+	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"           \
+	"  bridge=NAME     the bridge it belongs to (default br0)\n"                            \
+	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                          \
+	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"      \
+	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"  \
+	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n" \
+	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"       \
+	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"        \
+	"                  ctrl-vq, indirect-desc, event-idx, version-1, host-tso4, ...\n"
+
+static const struct {
+	const char *command;
+	const char *text;
+} texts[] = {
+	{"", "Usage: lasthop [--dir DIR] [--json] COMMAND ...\n"
+	     "\n"
+	     "A virtual switch for the VMs of one host.\n"
+	     "\n"
+	     "  run       run a switch in the foreground\n"
+	     "  port      add, delete and show ports\n"
+	     "  bridge    add, delete and show bridges\n"
+	     "  flow      show what becomes of which packets\n"
+	     "  mac       show which addresses are behind which ports\n"
+	     "  stats     show the counters, drops by name among them\n"
+	     "  version   show versions\n"
+	     "  help      help for a command: lasthop help COMMAND\n"
+	     "\n" OPTIONS "\n" STATUSES "\n"
+	     "Example: two VMs that can talk to each other\n"
+	     "  lasthop run --port a=/tmp/a.sock --port b=/tmp/b.sock\n"},
+	{"run",
+	 "Usage: lasthop run [--port PORT]... [--bridge BRIDGE]... [option...]\n"
+	 "\n"
+	 "Runs a switch in the foreground until SIGINT or SIGTERM: the data plane\n"
+	 "(lasthop-core) and the control plane (lasthop-control), each started again if it\n"
+	 "dies. Prints `lasthop: ready` on standard output once all ports' sockets are there.\n"
+	 "Needs no root if the directory and those of the sockets are yours.\n"
+	 "\n"
+	 "  --port PORT       a port to begin with; see below\n"
+	 "  --bridge BRIDGE   a bridge to begin with: NAME[,mac-age=SECONDS]; br0 is always\n"
+	 "                    there, and so are those that ports name\n"
+	 "  --workers N       forwarding threads (default: one a CPU, at most 8)\n"
+	 "  --linger-us N     how long an idle worker looks for more work (default 20)\n"
+	 "  --flows-max N     size of the flow table (default 1048576)\n"
+	 "  --user NAME       whom the data plane becomes if started as root\n"
+	 "  --no-sandbox      do not confine the data plane; for debugging only\n"
+	 "  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
+	 "\n" PORT_SYNTAX "\n" OPTIONS "\n"
+	 "Exit status: 0 ended by a signal, 1 failed, 2 wrong usage.\n"},
+	{"port",
+	 "Usage: lasthop port add PORT\n"
+	 "       lasthop port del NAME\n"
+	 "       lasthop port show [--detail] [NAME...]\n"
+	 "\n"
+	 "Adds, deletes and shows ports of a running switch. `show` prints one line a port;\n"
+	 "with names or --detail, all that is known: state, last fault, negotiated features,\n"
+	 "queues, counters, drops by name.\n"
+	 "\n"
+	 "States: down (nobody is connected), connected (a front end, but no running queue),\n"
+	 "up, quarantined (the front end or its guest broke the rules), absent (the data\n"
+	 "plane does not have the port yet).\n"
+	 "\n" PORT_SYNTAX "\n" OPTIONS "\n" STATUSES},
+	{"bridge",
+	 "Usage: lasthop bridge add NAME [--mac-age SECONDS]\n"
+	 "       lasthop bridge del NAME\n"
+	 "       lasthop bridge show\n"
+	 "\n"
+	 "Adds, deletes and shows bridges. Ports of one bridge can reach each other and no\n"
+	 "others. An address that was not heard of for --mac-age seconds (10 to 86400,\n"
+	 "default 300) is forgotten. A bridge that has ports cannot be deleted.\n"
+	 "\n" OPTIONS "\n" STATUSES},
+	{"flow",
+	 "Usage: lasthop flow show [--bridge NAME] [--port NAME]\n"
+	 "\n"
+	 "Shows the flows of the data plane: the port they come from, the source and\n"
+	 "destination they match (ff:* is all destinations that begin so), how much they\n"
+	 "carried, for how long they have been idle, and what becomes of their packets: to a\n"
+	 "port (->), to every other port of the bridge (flood), or dropped, with the reason.\n"
+	 "\n"
+	 "  --bridge NAME   only those of that bridge\n"
+	 "  --port NAME     only those that come from that port\n"
+	 "\n" OPTIONS "\n" STATUSES},
+	{"mac",
+	 "Usage: lasthop mac show [--bridge NAME] [--port NAME]\n"
+	 "\n"
+	 "Shows which MAC addresses were learned behind which ports, how long ago they were\n"
+	 "last heard of, and how often they moved lately. An address that moves to and fro is\n"
+	 "held where it is for ten seconds.\n"
+	 "\n"
+	 "  --bridge NAME   only those of that bridge\n"
+	 "  --port NAME     only those behind that port\n"
+	 "\n" OPTIONS "\n" STATUSES},
+	{"stats",
+	 "Usage: lasthop stats [PORT]\n"
+	 "\n"
+	 "Shows the counters of all ports, or one; which packets were dropped and why; and\n"
+	 "what the workers did, with how often each delivered byte was copied. `in` is from\n"
+	 "the port into the switch. Reads the statistics that the data plane shares: works\n"
+	 "without the control plane, and costs the switch nothing.\n"
+	 "\n" OPTIONS "\n" STATUSES},
+	{"version", "Usage: lasthop version\n"
+		    "\n"
+		    "Shows the version of this program, and of the switch if one runs.\n"
+		    "\n" OPTIONS "\n" STATUSES},
+};
+
+const char *cli_help(const char *command)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (strcmp(texts[i].command, command == NULL ? "" : command) == 0)
+			return texts[i].text;
+	}
+	return NULL;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lasthop: finds the command and runs it. Options may stand anywhere, those of all commands
+ * (--dir, --json, --help) as well as a command's own.
+ */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *name;
+	int (*run)(struct cli *cli, int argc, char **argv);
+} commands[] = {
+	{"run", cli_run}, {"port", cli_port},   {"bridge", cli_bridge},   {"flow", cli_flow},
+	{"mac", cli_mac}, {"stats", cli_stats}, {"version", cli_version},
+};
+
+static int help(const char *command)
+{
+	const char *text = cli_help(command);
+
+	if (text == NULL)
+		return cli_fail(CLI_USAGE, "there is no command '%s'; see `lasthop help`", command);
+	return fputs(text, stdout) < 0 ? CLI_FAILED : CLI_OK;
+}
+
+/* The index of the command's name: options of all commands may stand before it. */
+static int find_command(struct cli *cli, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] != '-')
+			return i;
+		if (strcmp(argv[i], "--dir") == 0 && i + 1 < argc)
+			cli->dir = argv[++i];
+		else if (strncmp(argv[i], "--dir=", 6) == 0)
+			cli->dir = argv[i] + 6;
+		else if (strcmp(argv[i], "--json") == 0)
+			cli->json = true;
+		else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			cli->help = true;
+		else if (strcmp(argv[i], "--version") == 0)
+			return -1;
+		else
+			return cli_fail(-2,
+					"there is no option '%s' before a command; see "
+					"`lasthop help`",
+					argv[i]);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli cli = {0};
+	int at = find_command(&cli, argc, argv);
+	const char *name;
+
+	if (at == -2)
+		return CLI_USAGE;
+	if (at == -1)
+		return cli_version(&cli, 0, argv);
+	if (at == 0 && !cli.help) {
+		fputs(cli_help(NULL), stderr);
+		return CLI_USAGE;
+	}
+	name = at == 0 ? NULL : argv[at];
+	if (name == NULL || cli.help)
+		return help(name);
+	if (strcmp(name, "help") == 0)
+		return help(at + 1 < argc ? argv[at + 1] : NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		for (int j = at + 1; j < argc; j++) {
+			if (strcmp(argv[j], "--help") == 0 || strcmp(argv[j], "-h") == 0)
+				return help(name);
+		}
+		return commands[i].run(&cli, argc - at - 1, argv + at + 1);
+	}
+	return cli_fail(CLI_USAGE, "there is no command '%s'; see `lasthop help`", name);
+}
