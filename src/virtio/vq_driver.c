@@ -17,8 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How far the used index may run from a disabled event index before it would come round to it. */
-#define EVENT_STALE 0x4000
+/*
+ * Where the event index is put to say "do not call": as far from the used index as can be. The
+ * device may be a ring's size ahead of us, or not have thought of calling us for that much yet.
+ * Said again before it comes near.
+ */
+#define EVENT_FAR  0x8000
+#define EVENT_NEAR 0x7000
 
 int vq_driver_split_init(struct vq_driver_split *vq, const struct vring_split *ring,
 			 const struct vq_driver_indirect *indirect, bool event_idx)
@@ -82,7 +87,7 @@ static void post(struct vq_driver_split *vq, uint16_t head)
 	vq->chains[head].state = VQ_DRIVER_CHAIN_POSTED;
 	if (vq->avail_shadow[slot] != head) {
 		vq->avail_shadow[slot] = head;
-		WRITE_ONCE(vq->ring.avail->ring[slot], head);
+		store_relaxed(&vq->ring.avail->ring[slot], head);
 	}
 	vq->avail_next++;
 }
@@ -257,7 +262,7 @@ int vq_driver_split_resize(struct vq_driver_split *vq, uint16_t head, uint32_t l
 		return -EINVAL;
 	if (chain->writable)
 		chain->writable = len;
-	WRITE_ONCE(vq->ring.desc[head].len, len);
+	vq->ring.desc[head].len = len;
 	return 0;
 }
 
@@ -298,11 +303,11 @@ bool vq_driver_split_kick_due(struct vq_driver_split *vq)
 	/* The index before the wish: the device writes its wish, then looks at the index again. */
 	full_barrier();
 	if (vq->event_idx) {
-		uint16_t event = READ_ONCE(*vring_split_avail_event(&vq->ring));
+		uint16_t event = load_relaxed(vring_split_avail_event(&vq->ring));
 
 		return vring_passes_event(event, vq->avail_shown, old);
 	}
-	return !(READ_ONCE(vq->ring.used->flags) & VRING_USED_F_NO_NOTIFY);
+	return !(load_relaxed(&vq->ring.used->flags) & VRING_USED_F_NO_NOTIFY);
 }
 
 /* Reads the used index again. False: it is a lie, and the queue is faulty. */
@@ -321,7 +326,8 @@ static bool look_for_used(struct vq_driver_split *vq)
 
 static struct vring_used_elem used_fetch(const struct vring_used_elem *shared)
 {
-	struct vring_used_elem copy = {.id = READ_ONCE(shared->id), .len = READ_ONCE(shared->len)};
+	struct vring_used_elem copy = {.id = load_relaxed(&shared->id),
+				       .len = load_relaxed(&shared->len)};
 
 	return copy;
 }
@@ -370,7 +376,7 @@ int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, un
 	}
 
 	if (vq->event_idx && !vq->callbacks &&
-	    (uint16_t)(vq->used_next - vq->used_event) > EVENT_STALE)
+	    (uint16_t)(vq->used_event - vq->used_next) < EVENT_NEAR)
 		vq_driver_split_disable_callbacks(vq);
 	return n > 0 || !vq->fault ? (int)n : -EPROTO;
 }
@@ -378,11 +384,10 @@ int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, un
 void vq_driver_split_disable_callbacks(struct vq_driver_split *vq)
 {
 	if (vq->event_idx) {
-		/* Just passed: the index comes here again after 65535 more. */
-		vq->used_event = vq->used_next - 1;
-		WRITE_ONCE(*vring_split_used_event(&vq->ring), vq->used_event);
+		vq->used_event = vq->used_next + EVENT_FAR;
+		store_relaxed(vring_split_used_event(&vq->ring), vq->used_event);
 	} else if (vq->callbacks) {
-		WRITE_ONCE(vq->ring.avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
+		store_relaxed(&vq->ring.avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
 	}
 	vq->callbacks = false;
 }
@@ -393,13 +398,13 @@ bool vq_driver_split_enable_callbacks(struct vq_driver_split *vq, uint16_t after
 		after = 1;
 	if (vq->event_idx) {
 		vq->used_event = vq->used_next + after - 1;
-		WRITE_ONCE(*vring_split_used_event(&vq->ring), vq->used_event);
+		store_relaxed(vring_split_used_event(&vq->ring), vq->used_event);
 	} else if (!vq->callbacks) {
-		WRITE_ONCE(vq->ring.avail->flags, 0);
+		store_relaxed(&vq->ring.avail->flags, 0);
 	}
 	vq->callbacks = true;
 
 	/* The wish before the index: the device writes its index, then reads the wish. */
 	full_barrier();
-	return (uint16_t)(READ_ONCE(vq->ring.used->idx) - vq->used_next) < after;
+	return (uint16_t)(load_relaxed(&vq->ring.used->idx) - vq->used_next) < after;
 }

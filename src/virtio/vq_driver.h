@@ -168,7 +168,7 @@ static inline unsigned int vq_driver_split_in_flight(const struct vq_driver_spli
 /* Whether there is something to collect: a look that may be out of date. */
 static inline bool vq_driver_split_pending(const struct vq_driver_split *vq)
 {
-	return READ_ONCE(vq->ring.used->idx) != vq->used_next;
+	return load_relaxed(&vq->ring.used->idx) != vq->used_next;
 }
 
 #endif
