@@ -39,7 +39,7 @@ static void on_signal(struct loop_signals *signals, int signo)
 static int run_core(const char *dir, unsigned int workers)
 {
 	static struct stopper stopper = {.signals.caught = on_signal};
-	struct core_config config = {.dir = dir, .workers = workers, .linger_ns = 20000, .flows_max = 65536};
+	struct core_config config = {.dir = dir, .workers = workers, .linger_ns = 20000, .flows_max = 1 << 17};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_init("core", getenv("TESTBED_VERBOSE") ? LOG_DEBUG : LOG_ERROR);
@@ -51,25 +51,58 @@ static int run_core(const char *dir, unsigned int workers)
 	return 0;
 }
 
-void testbed_start(struct testbed *bed, unsigned int workers)
+static void fork_core(struct testbed *bed)
 {
-	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
-	char path[128];
-	int error;
-
-	memset(bed, 0, sizeof(*bed));
-	assert_non_null(unit_temporary_dir(bed->dir));
-	snprintf(path, sizeof(path), "%s/%s", bed->dir, DP_SOCKET_NAME);
 	bed->core = fork();
 	assert_true(bed->core >= 0);
 	if (bed->core == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGBUS, SIG_DFL);
-		exit(run_core(bed->dir, workers));
+		exit(run_core(bed->dir, bed->workers));
 	}
+}
+
+void testbed_open_client(struct testbed *bed)
+{
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
+	char path[128];
+	int error;
+
+	snprintf(path, sizeof(path), "%s/%s", bed->dir, DP_SOCKET_NAME);
 	while ((error = datapath_client_open(&bed->client, path, &bed->hello)) && clock_now_ns() < deadline)
 		nap();
 	assert_int_equal(error, 0);
+}
+
+void testbed_close_client(struct testbed *bed)
+{
+	datapath_client_close(bed->client);
+	bed->client = NULL;
+}
+
+void testbed_start(struct testbed *bed, unsigned int workers)
+{
+	memset(bed, 0, sizeof(*bed));
+	assert_non_null(unit_temporary_dir(bed->dir));
+	bed->workers = workers;
+	fork_core(bed);
+	testbed_open_client(bed);
+}
+
+void testbed_kill(struct testbed *bed)
+{
+	int status;
+
+	testbed_close_client(bed);
+	kill(bed->core, SIGKILL);
+	assert_int_equal(waitpid(bed->core, &status, 0), bed->core);
+	assert_true(WIFSIGNALED(status));
+}
+
+void testbed_restart(struct testbed *bed)
+{
+	fork_core(bed);
+	testbed_open_client(bed);
 }
 
 void testbed_stop(struct testbed *bed)
@@ -77,7 +110,7 @@ void testbed_stop(struct testbed *bed)
 	char command[128];
 	int status = 0;
 
-	datapath_client_close(bed->client);
+	testbed_close_client(bed);
 	kill(bed->core, SIGTERM);
 	assert_int_equal(waitpid(bed->core, &status, 0), bed->core);
 	snprintf(command, sizeof(command), "rm -rf '%s'", bed->dir);
@@ -86,12 +119,19 @@ void testbed_stop(struct testbed *bed)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-const char *testbed_path(const struct testbed *bed, const char *name)
+const char *testbed_path(struct testbed *bed, const char *name)
 {
-	static char path[DP_PATH_SIZE];
+	char path[DP_PATH_SIZE];
+	unsigned int i = 0;
 
-	snprintf(path, sizeof(path), "%s/%s.sock", bed->dir, name);
-	return path;
+	assert_true(snprintf(path, sizeof(path), "%s/%s.sock", bed->dir, name) < (int)sizeof(path));
+	while (i < bed->name_count && strcmp(bed->paths[i], path))
+		i++;
+	if (i == bed->name_count) {
+		assert_true(i < TESTBED_NAMES_MAX);
+		memcpy(bed->paths[bed->name_count++], path, sizeof(path));
+	}
+	return bed->paths[i];
 }
 
 uint32_t testbed_port(struct testbed *bed, const char *name, const struct dp_port_add *options)
@@ -113,13 +153,11 @@ uint32_t testbed_port(struct testbed *bed, const char *name, const struct dp_por
 struct netfront *testbed_attach(struct testbed *bed, const char *name, const struct netfront_config *config)
 {
 	struct netfront_config own = config ? *config : (struct netfront_config){0};
-	char *path = strdup(testbed_path(bed, name));
 	struct netfront *nf = NULL;
 	const char *step = "?";
 	int error;
 
-	/* It must live as long as the front end: a test's leak, the process ends with it. */
-	own.path = path;
+	own.path = testbed_path(bed, name);
 	error = netfront_open(&nf, &own, &step);
 	if (error)
 		print_error("attaching to %s: %s: %s\n", name, step, strerror(-error));

@@ -17,9 +17,14 @@
 #include "proto/stats_reader.h"
 #include "vhost/netfront.h"
 
+#define TESTBED_NAMES_MAX 128
+
 struct testbed {
 	char dir[64];
 	pid_t core;
+	unsigned int workers;
+	unsigned int name_count;
+	char paths[TESTBED_NAMES_MAX][DP_PATH_SIZE]; /* that front ends were given: they keep pointers */
 	struct datapath_client *client;
 	struct dp_hello hello;
 };
@@ -27,12 +32,20 @@ struct testbed {
 void testbed_start(struct testbed *bed, unsigned int workers);
 void testbed_stop(struct testbed *bed);
 
+/* kill -9 of the core, and a new one in the same directory: it has no ports and no flows. */
+void testbed_kill(struct testbed *bed);
+void testbed_restart(struct testbed *bed);
+
+/* The controller goes, and a new one comes: the core stays. */
+void testbed_close_client(struct testbed *bed);
+void testbed_open_client(struct testbed *bed);
+
 /* Adds a server port with config's options (NULL: all default); its socket is dir/name.sock. Returns its index. */
 uint32_t testbed_port(struct testbed *bed, const char *name, const struct dp_port_add *options);
 
 /* Attaches a front end to the port; config's path is set here. NULL: all default. */
 struct netfront *testbed_attach(struct testbed *bed, const char *name, const struct netfront_config *config);
-const char *testbed_path(const struct testbed *bed, const char *name); /* of a port's socket, till the next call */
+const char *testbed_path(struct testbed *bed, const char *name); /* of a port's socket; as long as bed */
 
 /* A flow by L2: from port, any source, destination mac, to the ports listed. Returns its id. */
 uint64_t testbed_flow(struct testbed *bed, uint32_t from, const uint8_t dst[6], const uint32_t *to, uint32_t count);
