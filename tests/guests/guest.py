@@ -34,7 +34,7 @@ def cpu_has_virtualization():
 
 @dataclass
 class Nic:
-    """One virtio-net device on a vhost-user socket. `device` and `netdev` are QEMU options to add, each as "a=b,c=d"."""
+    """One virtio-net device on a vhost-user socket. `device` and `netdev` are more QEMU options, as "a=b,c=d"."""
 
     socket: str
     queues: int = 1

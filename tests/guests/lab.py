@@ -102,7 +102,7 @@ class Lab:
 
     def __init__(self):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="lasthop-"))
-        self._closers = []
+        self._sessions = []
         read_end, self._orders = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -136,6 +136,11 @@ class Lab:
         except ChildProcessError:
             pass
 
+    def left_behind(self):
+        """After close(): what is still there and should not be."""
+        left = [f"process {pid}" for session in self._sessions for pid in session_members(session)]
+        return left + [str(self.path)] * self.path.exists()
+
     def spawn(self, name, argv, log=None, **kwargs):
         """Start a program whose output goes to `<name>.log`. Returns the subprocess.Popen."""
         output = open(self.path / (log or f"{name}.log"), "ab")
@@ -150,8 +155,10 @@ class Lab:
         # Where programs leave files: DPDK in the last two.
         places = dict.fromkeys(("HOME", "TMPDIR", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"), str(self.path))
         with output:
-            return subprocess.Popen([str(arg) for arg in argv], stderr=output, cwd=self.path, env={**os.environ, **places},
-                                    preexec_fn=before_exec, **kwargs)
+            process = subprocess.Popen([str(arg) for arg in argv], stderr=output, cwd=self.path,
+                                       env={**os.environ, **places}, preexec_fn=before_exec, **kwargs)
+        self._sessions.append(process.pid)
+        return process
 
     def kill(self, process):
         """End a program of spawn at once, with everything that it started."""

@@ -3,8 +3,9 @@
 """Hides virtio features of a vhost-user back end from its front end: mask.py LISTEN CONNECT
 
 User-mode Linux accepts whatever it is offered, and then waits for ever on a control queue that DPDK's back end offers
-and does not serve. This stands between the two: it listens on one path, connects to the other for each front end, passes
-messages and descriptors on, and takes the bits of HIDDEN out of the answer to GET_FEATURES. Packets do not come this way.
+and does not serve. This stands between the two: it listens on one path, connects to the other for each front end,
+passes messages and descriptors on, and takes the bits of HIDDEN out of the answer to GET_FEATURES. Packets do not come
+this way.
 """
 
 import array

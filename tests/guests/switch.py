@@ -104,16 +104,19 @@ class Lasthop(Switch):
         return json.loads(self.text(*words, "--json"))
 
     def port(self, name):
-        """One row of `port show`."""
+        """One port's state and settings."""
         return next(row for row in self.view("port", "show")["ports"] if row["name"] == name)
 
+    def counters(self, name):
+        """One port's counters: in_packets is from the guest, out_packets to it."""
+        return self.port(name)["counters"]
+
     def drops(self):
-        """Dropped packets by reason, over all ports, without the reasons that never happened."""
+        """Dropped packets by reason, over all ports; only reasons that happened."""
         total = {}
         for row in self.view("port", "show")["ports"]:
-            for reason, count in row["drops"].items():
-                if count:
-                    total[reason] = total.get(reason, 0) + count
+            for reason, count in row["counters"]["drops"].items():
+                total[reason] = total.get(reason, 0) + count
         return total
 
     def pid(self, program):

@@ -28,7 +28,8 @@ CASES = {
     "no offload at all": (f"csum=off,guest_csum=off,{NO_HOST_TSO},{NO_GUEST_TSO}", False, False),
     "receive segmentation for IPv4 only": ("guest_tso6=off", True, True),
     "no event index": ("event_idx=off", True, True),
-    "no event index, no indirect descriptors, not mergeable": ("event_idx=off,indirect_desc=off,mrg_rxbuf=off", True, True),
+    "no event index, no indirect descriptors, not mergeable":
+        ("event_idx=off,indirect_desc=off,mrg_rxbuf=off", True, True),
     "legacy device": ("disable-modern=on,disable-legacy=off", True, True),
     "legacy device, not mergeable, no offload":
         (f"disable-modern=on,disable-legacy=off,mrg_rxbuf=off,csum=off,guest_csum=off,{NO_HOST_TSO},{NO_GUEST_TSO}",
@@ -66,7 +67,7 @@ def test(lab):
         guest.kill()
     if switch.has_views:
         step("the switch cut and summed for the guests that could not")
-        row = switch.port("b")
+        row = switch.counters("b")
         expect(row["out_segmented"] and row["out_checksummed"], f"port b: {row}")
     switch.stop()
 

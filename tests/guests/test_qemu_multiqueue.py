@@ -48,7 +48,8 @@ def test(lab):
     for cpu in (1, 2):  # a guest's queue belongs to a processor
         one.run(f"taskset {cpu} ping -c 10 -i 0.05 {two.address}")
     after = sent_by_queue(one)
-    expect(len(after) == 2 and all(now >= then + 10 for then, now in zip(before, after)), f"sent by queue: {before} to {after}")
+    grown = [now - then for then, now in zip(before, after)]
+    expect(len(grown) == 2 and min(grown) >= 10, f"packets sent by queue: {grown}")
     traffic.tcp(one, two, 32, streams=4)
     traffic.tcp(one, two, 32, streams=4, reverse=True)
 

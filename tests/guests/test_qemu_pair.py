@@ -57,7 +57,7 @@ def test(lab):
     if switch.has_views:
         step("the switch's view")
         for name in switch.ports:
-            row = switch.port(name)
+            row = switch.counters(name)
             expect(row["in_bytes"] > 2 ** 25 and row["out_bytes"] > 2 ** 25, f"port {name}: {row}")
         addresses = {row["mac"] for row in switch.view("mac", "show")["macs"]}
         expect({one.mac(), two.mac()} <= addresses, f"learned addresses: {addresses}")

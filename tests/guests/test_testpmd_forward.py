@@ -24,7 +24,7 @@ DEVICES = {
 
 def go_round(switch, front):
     """Put some packets in, let them go round, stop, and compare the counters of both sides."""
-    before = {name: switch.port(name) for name in switch.ports} if switch.has_views else {}
+    before = {name: switch.counters(name) for name in switch.ports} if switch.has_views else {}
     front.command("clear port stats all")
     front.command("start tx_first 2")
     wait_for(lambda: all(front.counted(index)[0] > ROUNDS for index in (0, 1)), "packets go round", 60)
@@ -33,7 +33,7 @@ def go_round(switch, front):
         received, sent = front.counted(index)
 
         def agree():
-            now = switch.port(name)
+            now = switch.counters(name)
             came = now["in_packets"] - before[name]["in_packets"]
             went = now["out_packets"] - before[name]["out_packets"]
             # What went out and testpmd did not take any more lies in its ring.

@@ -12,7 +12,7 @@ def check_views(switch, guests):
     """The guests' counters and the switch's must agree on what was exchanged."""
     for name, guest in zip(switch.ports, guests):
         counted = traffic.counters(guest)
-        row = switch.port(name)
+        row = switch.counters(name)
         expect(row["in_packets"] >= counted["tx_packets"], f"port {name} saw less than {guest.name} sent: {row}")
         expect(row["out_packets"] >= counted["rx_packets"], f"port {name} sent less than {guest.name} got: {row}")
         expect(row["in_bytes"] > 2 ** 23 and row["out_bytes"] > 2 ** 23, f"port {name}: {row}")

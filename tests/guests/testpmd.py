@@ -21,9 +21,9 @@ class FrontEnd:
         self._seen = 0
         count = len(sockets)
         # Line by line, so that a command's output comes before the next prompt.
-        argv = [need("stdbuf"), "-oL", need("dpdk-testpmd"), "-l", "0,1", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry",
+        argv = [need("stdbuf"), "-oL", need("dpdk-testpmd"), "-l", "0,1", "--no-huge", "-m", "256", "--no-pci",
                 # virtio-user's memory table has eight entries.
-                "--single-file-segments", f"--file-prefix={lab.path.name}-{name}"]
+                "--single-file-segments", "--no-telemetry", f"--file-prefix={lab.path.name}-{name}"]
         for index, path in enumerate(sockets):
             if server:  # a killed one leaves its socket, and the next does not start over it
                 pathlib.Path(path).unlink(missing_ok=True)

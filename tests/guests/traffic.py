@@ -16,6 +16,13 @@ MTU_FRAME = 1500 + ETHERNET_HEADER
 VLAN_TAG = 4
 INTERFACE = "/sys/class/net/eth0"
 
+# Feature bits of virtio-net that people ask about, by the names of the virtio specification.
+FEATURES = {
+    0: "CSUM", 1: "GUEST_CSUM", 3: "MTU", 7: "GUEST_TSO4", 8: "GUEST_TSO6", 11: "HOST_TSO4", 12: "HOST_TSO6",
+    15: "MRG_RXBUF", 17: "CTRL_VQ", 22: "MQ", 28: "INDIRECT_DESC", 29: "EVENT_IDX", 32: "VERSION_1",
+    54: "GUEST_USO4", 55: "GUEST_USO6", 56: "HOST_USO",
+}
+
 
 def reach(guest, peer, seconds=30):
     """Wait for the first answered ping: after a start or a reconnect it takes a moment."""
@@ -24,9 +31,10 @@ def reach(guest, peer, seconds=30):
 
 
 def ping(guest, address, count=5, size=56, interval=0.1):
-    """Every echo request must be answered."""
+    """Every echo request must be answered. Returns what ping printed."""
     output = guest.run(f"ping -c {count} -i {interval} -W 3 -s {size} {address}", 30 + count * interval, check=False)
     expect(f"{count} packets received" in output, f"{guest.name} pings {address} with {size} bytes: {output}")
+    return output
 
 
 def _make_blob(guest, mebibytes):
@@ -40,7 +48,7 @@ def transfer(sender, receiver, address=None, mebibytes=4):
     """Send random bytes over TCP; their digest must be the same at the other end."""
     address = address or receiver.address
     name, digest = _make_blob(sender, mebibytes)
-    # nc tells its peer when its own input ends, and the peer takes that for the end of all: give it an input without one.
+    # nc tells its peer when its own input ends, and the peer takes that for the end of all: its input must not end.
     received = receiver.background("[ -p /tmp/mute ] || mkfifo /tmp/mute; nc -l -p 5100 <>/tmp/mute | md5sum")
     sender.run(f"n=0; until nc {address} 5100 <{name}; do n=$((n+1)); [ $n -lt 40 ] || exit 1; usleep 50000; done",
                60 + 10 * mebibytes)
@@ -88,7 +96,7 @@ def counters(guest):
 
 
 class Observed:
-    """`with Observed(guest) as seen: ...` and then seen.mean("rx"), the mean frame size meanwhile, and seen["rx_bytes"]."""
+    """`with Observed(guest) as seen: ...`, and then what eth0 counted meanwhile: seen["rx_bytes"], seen.mean("rx")."""
 
     def __init__(self, guest):
         self._guest = guest
@@ -120,9 +128,9 @@ def check_frames(sender, receiver, large, address=None, full_frame=MTU_FRAME, me
 
 
 def features(guest):
-    """The virtio feature bits that guest and device agreed on."""
+    """The names of the virtio features that guest and device agreed on."""
     bits = guest.run(f"cat {INTERFACE}/device/features").strip()
-    return {number for number, bit in enumerate(bits) if bit == "1"}
+    return [name for number, name in FEATURES.items() if bits[number] == "1"]
 
 
 def add_vlan(guest, tag):
