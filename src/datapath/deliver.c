@@ -31,21 +31,28 @@ static void cursor_skip(struct cursor *cursor, uint32_t bytes)
 	cursor->offset += bytes;
 }
 
-static void cursor_write(struct cursor *to, const uint8_t *from, uint32_t size)
+/* This and the next return the bytes they copied. */
+static uint32_t cursor_write(struct cursor *to, const uint8_t *from, uint32_t size)
 {
+	uint32_t copied = 0;
+
 	while (size > 0) {
 		uint32_t part = min(size, to->piece->length - to->offset);
 
 		copy_bytes(to->piece->data + to->offset, from, part);
 		from += part;
 		size -= part;
+		copied += part;
 		cursor_skip(to, part);
 	}
+	return copied;
 }
 
-/* Copies size bytes from one list to the other. With sum, adds them up as they go by. */
-static void cursor_copy(struct cursor *to, struct cursor *from, uint32_t size, uint64_t *sum, int odd)
+/* With sum, adds the bytes up as they go by. */
+static uint32_t cursor_copy(struct cursor *to, struct cursor *from, uint32_t size, uint64_t *sum, int odd)
 {
+	uint32_t copied = 0;
+
 	while (size > 0) {
 		uint32_t part = min(size, to->piece->length - to->offset);
 		uint8_t *dst = to->piece->data + to->offset;
@@ -59,50 +66,52 @@ static void cursor_copy(struct cursor *to, struct cursor *from, uint32_t size, u
 			copy_bytes(dst, src, part);
 		}
 		size -= part;
+		copied += part;
 		cursor_skip(to, part);
 		cursor_skip(from, part);
 	}
+	return copied;
 }
 
-static void copy_scattered(const struct packet *packet, const struct virtio_net_hdr_mrg_rxbuf *net,
-			   uint32_t net_hdr_len, const struct chain_piece *pieces)
+static uint32_t copy_scattered(const struct packet *packet, const struct virtio_net_hdr_mrg_rxbuf *net,
+			       uint32_t net_hdr_len, const struct chain_piece *pieces)
 {
 	struct cursor to = {.piece = pieces};
 	struct cursor from = {.piece = packet->pieces};
+	uint32_t copied;
 
 	cursor_write(&to, (const uint8_t *)net, net_hdr_len);
-	cursor_write(&to, packet->head, packet->head_length);
+	copied = cursor_write(&to, packet->head, packet->head_length);
 	if (packet->length > packet->head_length) {
 		cursor_skip(&from, packet->head_length);
-		cursor_copy(&to, &from, packet->length - packet->head_length, NULL, 0);
+		copied += cursor_copy(&to, &from, packet->length - packet->head_length, NULL, 0);
 	}
+	return copied;
 }
 
-/* The frame as it is. Returns the bytes copied. */
+/* The frame as it is. Returns the bytes of it that were copied, as does copy_segment. */
 static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq *rxq, const struct rxq_unit *unit,
 					const struct chain_piece *pieces)
 {
-	uint32_t total = rxq->net_hdr_len + packet->length;
-
 	packet->net.num_buffers = unit->buffers;
 	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
 		struct virtio_net_hdr_mrg_rxbuf net;
 
 		offload_net(packet, (struct offload_todo){0}, &net);
 		net.num_buffers = unit->buffers;
-		copy_scattered(packet, &net, rxq->net_hdr_len, pieces);
-	} else if (likely(pieces->length >= total && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
-			  packet->piece_count == 1)) {
+		return copy_scattered(packet, &net, rxq->net_hdr_len, pieces);
+	}
+	if (likely(pieces->length >= VIRTIO_NET_HDR_LEN + packet->length && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
+		   packet->piece_count == 1)) {
 		uint32_t staged = VIRTIO_NET_HDR_LEN + packet->head_length;
+		uint32_t rest = packet->length - packet->head_length;
 
 		copy_bytes(pieces->data, &packet->net, staged);
-		if (packet->length > packet->head_length)
-			copy_bytes(pieces->data + staged, packet->pieces->data + packet->head_length,
-				   packet->length - packet->head_length);
-	} else {
-		copy_scattered(packet, &packet->net, rxq->net_hdr_len, pieces);
+		if (rest)
+			copy_bytes(pieces->data + staged, packet->pieces->data + packet->head_length, rest);
+		return staged - VIRTIO_NET_HDR_LEN + rest;
 	}
-	return total;
+	return copy_scattered(packet, &packet->net, rxq->net_hdr_len, pieces);
 }
 
 /* One segment, or a frame whose checksum is completed. The payload goes first: its sum is part of the headers. */
@@ -112,7 +121,7 @@ static uint32_t copy_segment(const struct packet *packet, const struct offload_p
 {
 	struct virtio_net_hdr_mrg_rxbuf net;
 	uint8_t header[PACKET_HEAD_MAX];
-	uint32_t payload_offset, payload_length;
+	uint32_t payload_offset, payload_length, copied = 0;
 	struct cursor to = {.piece = pieces};
 	struct cursor from = {.piece = packet->pieces};
 	uint64_t sum = 0;
@@ -123,14 +132,13 @@ static uint32_t copy_segment(const struct packet *packet, const struct offload_p
 	if (payload_length > 0) {
 		cursor_skip(&to, rxq->net_hdr_len + plan->header_length);
 		cursor_skip(&from, payload_offset);
-		cursor_copy(&to, &from, payload_length, todo.checksum ? &sum : NULL, plan->payload_odd);
+		copied = cursor_copy(&to, &from, payload_length, todo.checksum ? &sum : NULL, plan->payload_odd);
 	}
 	if (todo.checksum)
 		offload_checksum(plan, header, sum);
 	to = (struct cursor){.piece = pieces};
 	cursor_write(&to, (const uint8_t *)&net, rxq->net_hdr_len);
-	cursor_write(&to, header, plan->header_length);
-	return rxq->net_hdr_len + plan->header_length + payload_length;
+	return copied + cursor_write(&to, header, plan->header_length);
 }
 
 static uint32_t segment_bytes(const struct offload_plan *plan, unsigned int segment)
@@ -261,13 +269,26 @@ static void copy_units(struct progress *p)
 		}
 	}
 	stats_add(&fwd->worker_stats->copied_bytes, copied);
-	stats_add(&fwd->worker_stats->delivered_bytes, copied - (uint64_t)count * p->rxq->net_hdr_len);
-	stats_add(&stats->out_packets, count);
-	stats_add(&stats->out_bytes, copied - (uint64_t)count * p->rxq->net_hdr_len);
 	if (unlikely(segments | checksums)) {
 		stats_add(&stats->out_segmented, segments);
 		stats_add(&stats->out_checksummed, checksums);
 	}
+}
+
+/* What the guest is told to have received: by the lengths in the used ring, not by what was copied. */
+static void count_delivered(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	struct stats_port *stats = &fwd->stats[p->to->index];
+	const unsigned int packets = fwd->res.unit_count;
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < fwd->res.elem_count; i++)
+		bytes += fwd->res.elems[i].len;
+	bytes -= (uint64_t)packets * p->rxq->net_hdr_len;
+	stats_add(&fwd->worker_stats->delivered_bytes, bytes);
+	stats_add(&stats->out_packets, packets);
+	stats_add(&stats->out_bytes, bytes);
 }
 
 static void wait_for_buffers(struct progress *p)
@@ -313,6 +334,7 @@ static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 			p.reason = DROP_OUT_FULL + 1;
 		rxq_reserve_end(rxq, &fwd->res);
 		copy_units(&p);
+		count_delivered(&p);
 		call |= rxq_publish(rxq, &fwd->res);
 	}
 	if (call)

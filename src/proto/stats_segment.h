@@ -45,8 +45,8 @@ struct stats_port {
 struct stats_worker {
 	uint64_t turns;
 	uint64_t packets;         /* taken from transmit rings */
-	uint64_t delivered_bytes; /* frames' bytes placed into receivers' buffers and published */
-	uint64_t copied_bytes;    /* bytes moved into receivers' buffers by any copy */
+	uint64_t delivered_bytes; /* bytes of frames that receivers were told to have, by their used rings */
+	uint64_t copied_bytes;    /* bytes of frames moved into receivers' buffers by any copy */
 	uint64_t staged_bytes;    /* header bytes read into private memory for parsing */
 	uint64_t flow_hits_last;  /* lookups answered by the previous packet's flow */
 	uint64_t flow_hits_table;

@@ -93,8 +93,8 @@ static void payload_is_copied_once(void **state)
 	assert_int_equal(in.in_bytes, (uint64_t)FRAMES * size);
 	assert_int_equal(out.out_packets, FRAMES);
 	assert_int_equal(totals.delivered_bytes, (uint64_t)FRAMES * size);
-	/* Each delivered byte was written once, and a net header with each frame. */
-	assert_int_equal(totals.copied_bytes, totals.delivered_bytes + FRAMES * VIRTIO_NET_HDR_LEN);
+	/* What the copies moved is what the receiver was told to have: each byte once. */
+	assert_int_equal(totals.copied_bytes, totals.delivered_bytes);
 	/* Only headers pass through private memory: two cache lines a frame, unless it was taken more than once. */
 	assert_in_range(totals.staged_bytes, FRAMES * 128, (FRAMES + in.waits * 64) * 128);
 	for (unsigned int i = 0; i < DROP_COUNT; i++) {
