@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A chain is walked with a budget of as many descriptors as its table has: whoever needs more is in a loop.
+ * A chain is walked with a budget of as many descriptors as its table has: whoever needs more is in a loop. Nor
+ * are there more than the longest chain that could be used would take, so that a large ring buys no long walk.
  * A fault of one buffer (unmapped, wrong direction, no length) does not end the walk: a chain that is broken
  * later is a fault of the ring, and which of the two it is decides whether the queue goes on.
  */
@@ -72,7 +73,7 @@ enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct ch
 {
 	struct table table = {.desc = walk->ring->desc, .size = walk->ring->size};
 	enum chain_verdict verdict = CHAIN_OK;
-	unsigned int budget = table.size;
+	unsigned int budget = min(table.size, (unsigned int)CHAIN_PIECES_MAX);
 	unsigned int index = head;
 
 	*count = 0;
@@ -88,7 +89,7 @@ enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct ch
 			if (step != CHAIN_OK)
 				return step;
 			/* A table of its own size: an indirect chain may be longer than what is left of the ring. */
-			budget = table.size;
+			budget = min(table.size, (unsigned int)CHAIN_PIECES_MAX);
 			index = 0;
 			continue;
 		}
@@ -98,7 +99,9 @@ enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct ch
 		if (!(desc.flags & VRING_DESC_F_NEXT))
 			return verdict;
 		if (--budget == 0)
-			return CHAIN_LOOP;
+			return table.size <= CHAIN_PIECES_MAX ? CHAIN_LOOP
+			       : verdict != CHAIN_OK	      ? verdict
+							      : CHAIN_LENGTH;
 		index = desc.next;
 		if (index >= table.size)
 			return CHAIN_NEXT;

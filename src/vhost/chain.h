@@ -36,7 +36,7 @@ enum chain_verdict {
 	CHAIN_BROKEN,
 	CHAIN_HEAD = CHAIN_BROKEN, /* head index out of range */
 	CHAIN_NEXT,                /* next index out of range */
-	CHAIN_LOOP,                /* more descriptors than the ring or table has */
+	CHAIN_LOOP,                /* more descriptors than the ring or table has (up to CHAIN_PIECES_MAX) */
 	CHAIN_INDIRECT,            /* indirect in indirect, with a next, of odd size, or not negotiated */
 	CHAIN_AVAIL,               /* available index moved by more than the ring's size (raised by the queue) */
 	CHAIN_VERDICTS
@@ -57,7 +57,7 @@ struct chain_walk {
 
 /*
  * Walks the chain at head into pieces[], room of which there are. On CHAIN_OK *count pieces are filled.
- * Time is bounded by the ring's size.
+ * Time is bounded by CHAIN_PIECES_MAX, and by the ring's size.
  */
 enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces,
 			       unsigned int room, unsigned int *count);

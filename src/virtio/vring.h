@@ -53,17 +53,22 @@ static inline uint16_t *vring_split_avail_event(const struct vring_split *ring)
 	return (uint16_t *)(void *)&ring->used->ring[ring->size];
 }
 
+/* Nothing says that an indirect table is aligned. */
+struct vring_word {
+	uint64_t value;
+} __attribute__((packed, may_alias));
+
 /* A descriptor fetched once: what was read is what is checked and used. */
 static inline struct vring_desc vring_desc_fetch(const struct vring_desc *shared)
 {
-	const volatile uint64_t *words = (const volatile uint64_t *)(const void *)shared;
+	const volatile struct vring_word *words = (const volatile struct vring_word *)(const void *)shared;
 	union {
 		uint64_t words[2];
 		struct vring_desc desc;
 	} copy;
 
-	copy.words[0] = words[0];
-	copy.words[1] = words[1];
+	copy.words[0] = words[0].value;
+	copy.words[1] = words[1].value;
 	return copy.desc;
 }
 
