@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What may be set about ports and bridges, and what is said when it may not.
+ */
+#include "unit.h"
+
+#include "control/settings.h"
+#include "virtio/virtio_net.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct port_settings port;
+static struct settings_error error;
+
+static void test_port(void **state)
+{
+	(void)state;
+	assert_int_equal(port_settings_parse(&port, "a=/tmp/a.sock", &error), 0);
+	assert_string_equal(port.wire.name, "a");
+	assert_string_equal(port.wire.path, "/tmp/a.sock");
+	assert_string_equal(port.wire.owner, "br0");
+	assert_int_equal(port.wire.mode, DP_PORT_SERVER);
+	assert_int_equal(port.wire.pairs, 1);
+	assert_int_equal(port.wire.mtu, 0);
+	assert_int_equal(port.wire.features_off, 0);
+	assert_int_equal(port.mac_limit, 1024);
+	assert_int_equal(port_settings_parse(&port,
+					     "vm-1.x=/a,mode=client,bridge=lan,queues=16,mtu=9000,"
+					     "wait-us=50,mac-limit=1,mrg=off,event-idx=off",
+					     &error),
+			 0);
+	assert_string_equal(port.wire.name, "vm-1.x");
+	assert_string_equal(port.wire.owner, "lan");
+	assert_int_equal(port.wire.mode, DP_PORT_CLIENT);
+	assert_int_equal(port.wire.pairs, 16);
+	assert_int_equal(port.wire.mtu, 9000);
+	assert_int_equal(port.wire.wait_us, 50);
+	assert_int_equal(port.mac_limit, 1);
+	assert_int_equal(port.wire.features_off,
+			 VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(29));
+}
+
+static void test_relative_path(void **state)
+{
+	char cwd[256], expected[300];
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	snprintf(expected, sizeof(expected), "%s/x.sock", cwd);
+	if (strlen(expected) >= DP_PATH_SIZE)
+		skip();
+	assert_int_equal(port_settings_parse(&port, "a=x.sock", &error), 0);
+	assert_string_equal(port.wire.path, expected);
+}
+
+static void test_features(void **state)
+{
+	uint64_t off;
+
+	(void)state;
+	/* What may not be offered without it goes with it. */
+	assert_int_equal(port_settings_parse(&port, "a=/a,csum=off", &error), 0);
+	off = port.wire.features_off;
+	assert_true(off & VIRTIO_BIT(VIRTIO_NET_F_CSUM));
+	assert_true(off & VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4));
+	assert_true(off & VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6));
+	assert_false(off & VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF));
+	assert_int_equal(port_settings_parse(&port, "a=/a,host-tso4=off,bit40=off", &error), 0);
+	assert_int_equal(port.wire.features_off,
+			 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(40));
+}
+
+static void test_json_round_trip(void **state)
+{
+	struct port_settings again;
+	json_t *json;
+
+	(void)state;
+	assert_int_equal(port_settings_parse(&port,
+					     "a=/tmp/a,mode=client,queues=2,ctrl-vq=off,csum=off,"
+					     "bit63=off,mtu=1500,wait-us=7,mac-limit=9,bridge=b",
+					     &error),
+			 0);
+	json = port_settings_to_json(&port);
+	assert_non_null(json);
+	assert_int_equal(port_settings_from_json(&again, json, &error), 0);
+	assert_memory_equal(&again, &port, sizeof(port));
+	json_decref(json);
+}
+
+static void refuse_port(const char *text, const char *parameter)
+{
+	error = (struct settings_error){0};
+	if (port_settings_parse(&port, text, &error) == 0)
+		fail_msg("'%s' was taken", text);
+	assert_string_equal(error.parameter, parameter);
+	assert_true(strlen(error.text) > 10);
+}
+
+static void test_port_refused(void **state)
+{
+	char text[400];
+
+	(void)state;
+	refuse_port("", "port");
+	refuse_port("a", "port");
+	refuse_port("=/a", "name");
+	refuse_port("a b=/a", "name");
+	refuse_port("-a=/a", "name");
+	refuse_port("..=/a", "name");
+	refuse_port("a/b=/a", "name");
+	refuse_port("abcdefghijklmnopqrstuvwxyz123456=/a", "name");
+	refuse_port("a=", "path");
+	refuse_port("a=/tmp/", "path");
+	refuse_port("a=/a,mode=both", "mode");
+	refuse_port("a=/a,mode", "mode");
+	refuse_port("a=/a,bridge=", "bridge");
+	refuse_port("a=/a,queues=0", "queues");
+	refuse_port("a=/a,queues=17", "queues");
+	refuse_port("a=/a,queues=two", "queues");
+	refuse_port("a=/a,queues=", "queues");
+	refuse_port("a=/a,queues=99999999999999999999", "queues");
+	refuse_port("a=/a,mtu=67", "mtu");
+	refuse_port("a=/a,mtu=65536", "mtu");
+	refuse_port("a=/a,wait-us=-1", "wait_us");
+	refuse_port("a=/a,mac-limit=0", "mac_limit");
+	refuse_port("a=/a,csum=on", "csum");
+	refuse_port("a=/a,bit64=off", "bit64");
+	refuse_port("a=/a,colour=off", "colour");
+	snprintf(text, sizeof(text), "a=/%0107d", 0);
+	refuse_port(text, "path");
+	snprintf(text, sizeof(text), "a=/%0106d", 0);
+	assert_int_equal(port_settings_parse(&port, text, &error), 0);
+}
+
+static void refuse_json(const char *text, const char *parameter)
+{
+	json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+
+	error = (struct settings_error){0};
+	assert_non_null(json);
+	if (port_settings_from_json(&port, json, &error) == 0)
+		fail_msg("'%s' was taken", text);
+	assert_string_equal(error.parameter, parameter);
+	json_decref(json);
+}
+
+static void test_json_refused(void **state)
+{
+	(void)state;
+	refuse_json("[]", "parameters");
+	refuse_json("7", "parameters");
+	refuse_json("{}", "name");
+	refuse_json("{\"name\": 7}", "name");
+	refuse_json("{\"name\": \"a\"}", "path");
+	refuse_json("{\"name\": \"a\", \"path\": \"a.sock\"}", "path");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"x\": 1}", "x");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"queues\": 1.5}", "queues");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"queues\": \"1\"}", "queues");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"mode\": 0}", "mode");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": {}}", "features_off");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": [1]}", "features_off");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": [\"x\"]}",
+		    "features_off");
+}
+
+static void test_bridge(void **state)
+{
+	struct bridge_settings bridge;
+
+	(void)state;
+	assert_int_equal(bridge_settings_parse(&bridge, "lan", &error), 0);
+	assert_string_equal(bridge.name, "lan");
+	assert_int_equal(bridge.mac_age, 300);
+	assert_int_equal(bridge_settings_parse(&bridge, "lan,mac-age=10", &error), 0);
+	assert_int_equal(bridge.mac_age, 10);
+	assert_int_equal(bridge_settings_parse(&bridge, "lan,mac-age=9", &error), -EINVAL);
+	assert_string_equal(error.parameter, "mac_age");
+	assert_int_equal(bridge_settings_parse(&bridge, "lan,age=9", &error), -EINVAL);
+	assert_int_equal(bridge_settings_parse(&bridge, "", &error), -EINVAL);
+	assert_string_equal(error.parameter, "name");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_port),         cmocka_unit_test(test_relative_path),
+		cmocka_unit_test(test_features),     cmocka_unit_test(test_json_round_trip),
+		cmocka_unit_test(test_port_refused), cmocka_unit_test(test_json_refused),
+		cmocka_unit_test(test_bridge),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
