@@ -145,7 +145,8 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 								     : RXQ_EMPTY);
 			}
 		}
-		if (unlikely(res->piece_count == RXQ_PIECES_MAX))
+		/* What goes back empty has a place in elems, but none in pieces. */
+		if (unlikely(res->piece_count == RXQ_PIECES_MAX || res->elem_count == RXQ_PIECES_MAX))
 			return refuse(rxq, res, first_avail, first_elem, first_piece,
 				      first_elem ? RXQ_ROOM : RXQ_TOO_LONG);
 		head = READ_ONCE(rxq->ring.avail->ring[rxq->last_avail & rxq->ring.mask]);
@@ -156,8 +157,10 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_BROKEN);
 		}
 		/* Not enough places for its pieces may be our own limit, not the guest's fault. */
-		if (unlikely(verdict == CHAIN_LENGTH && first_elem && RXQ_PIECES_MAX - res->piece_count < CHAIN_PIECES_MAX))
-			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_ROOM);
+		if (unlikely(verdict == CHAIN_LENGTH && res->elem_count &&
+			     RXQ_PIECES_MAX - res->piece_count < CHAIN_PIECES_MAX))
+			return refuse(rxq, res, first_avail, first_elem, first_piece,
+				      first_elem ? RXQ_ROOM : RXQ_TOO_LONG);
 		for (unsigned int i = 0; i < count && room < left; i++)
 			room += min(res->pieces[res->piece_count + i].length, left - room);
 		if (unlikely(verdict == CHAIN_OK && !rxq->mergeable && room < left))
