@@ -78,21 +78,18 @@ struct vhost_ring {
 struct vhost_device;
 
 struct vhost_device_ops {
-	/* On return no other thread uses the device's memory, rings or descriptors. May be called
-	 * twice. */
+	/* On return no other thread uses memory, rings or descriptors. May be called twice. */
 	void (*quiesce)(struct vhost_device *dev);
 	/*
 	 * Something changed: use what is ready now (vhost_device_ring_ready), each ring from its
 	 * base on. Also after a lone quiesce. Not called when the message ends the connection.
 	 */
 	void (*update)(struct vhost_device *dev);
-	/* The next available index of a ring that was ready. Called after quiesce, for each of
-	 * them. */
+	/* The next available index of a ring that was ready. After quiesce, for each of them. */
 	uint16_t (*ring_base)(struct vhost_device *dev, unsigned int index);
 	/* Announce this MAC on the front end's behalf (SEND_RARP). */
 	void (*announce)(struct vhost_device *dev, const uint8_t mac[6]);
-	/* The front end runs with this MTU; or the guest does, which has read it in the
-	 * configuration. */
+	/* The front end runs with this MTU; or the guest does, having read it in mtu below. */
 	void (*mtu)(struct vhost_device *dev, uint16_t mtu);
 };
 
@@ -128,8 +125,7 @@ struct vhost_device {
 	struct guest_memory memory;
 	struct vhost_ring rings[VHOST_DEVICE_RINGS_MAX];
 	int backend_fd; /* SET_BACKEND_REQ_FD: where requests to the front end go; -1: none */
-	/* A message that arrives in pieces: how much of it is here, and the descriptors that came
-	 * along. */
+	/* A message that arrives in pieces: its bytes and descriptors so far. */
 	struct vhost_user_msg msg;
 	size_t received;
 	int fds[VHOST_USER_TABLE_REGIONS];

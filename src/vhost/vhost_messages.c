@@ -6,19 +6,19 @@
  *
  * Front ends disagree with the protocol's text, and with each other, in ways that must be borne:
  *
- *	- any order of the rings' messages; SET_VRING_ENABLE and SET_VRING_CALL before everything
- *else
- *	- QEMU has one connection per device but speaks as one front end per queue pair:
- *SET_FEATURES and SET_PROTOCOL_FEATURES come again, unchanged, while the first pairs run
- *	- for the same reason QEMU 7.2 adds each memory region once per queue pair, and takes it
- *away as often: what is there already, or is gone already, is no fault
- *	- QEMU keeps its memory slots over a reset of the device and then sends only what changed:
- *the memory table outlives RESET_DEVICE and SET_STATUS 0
+ *	- Messages about rings come in any order; SET_VRING_ENABLE and SET_VRING_CALL even
+ *	  before SET_FEATURES.
+ *	- QEMU has one connection per device but speaks as one front end per queue pair.
+ *	  SET_FEATURES and SET_PROTOCOL_FEATURES come again, unchanged, while the first pairs
+ *	  run. QEMU 7.2 also adds each memory region once per pair, and takes it away as often:
+ *	  what is there already, or gone already, is no fault.
+ *	- QEMU keeps its memory slots over a reset of the device and then sends only what
+ *	  changed: the memory table outlives RESET_DEVICE and SET_STATUS 0.
  *	- QEMU 7.2 resets the device by SET_STATUS 0 and then asks for GET_VRING_BASE: the base
- *outlives a reset as well
- *	- User-mode Linux pads its memory table, takes a restarted driver's rings down only by
- *	  SET_VRING_ENABLE 0, and wants SET_PROTOCOL_FEATURES itself acknowledged if that has
- *REPLY_ACK
+ *	  outlives a reset as well.
+ *	- User-mode Linux pads its memory table, takes a leaving driver's rings down by no more
+ *	  than SET_VRING_ENABLE 0, and wants SET_PROTOCOL_FEATURES itself acknowledged if that
+ *	  has REPLY_ACK.
  */
 #include "vhost/vhost_messages.h"
 

@@ -27,8 +27,7 @@ struct vhost_message {
 	uint16_t size_min; /* bytes of payload */
 	uint16_t size_max;
 	uint8_t fds;     /* enum vhost_message_fds */
-	uint8_t feature; /* protocol feature without which the request is unknown, or VHOST_ALWAYS
-			  */
+	uint8_t feature; /* the protocol feature that it comes with, or VHOST_ALWAYS */
 	bool answers;    /* has an answer of its own: NEED_REPLY is meaningless */
 	bool quiesces; /* workers must not use the device meanwhile: ops->quiesce and ops->update */
 };

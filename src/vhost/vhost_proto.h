@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The vhost-user protocol on the wire: message header, request numbers, payloads, protocol feature bits.
- * Follows "Vhost-user Protocol" of QEMU's interoperability documents. Shapes only, no behaviour; used by
- * the device side (vhost_device.h) and the front end (vhost_frontend.h) alike.
+ * The vhost-user protocol on the wire: message header, request numbers, payloads, protocol feature
+ * bits. Follows "Vhost-user Protocol" of QEMU's interoperability documents. Shapes only, no
+ * behaviour; used by the device side (vhost_device.h) and the front end (vhost_frontend.h) alike.
  *
  * Integers are in host byte order, as the protocol has it.
  */
@@ -78,16 +78,16 @@ enum vhost_protocol_feature {
 /* Bit of GET_FEATURES/SET_FEATURES that says: protocol features exist. Not a virtio feature. */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 
-#define VHOST_USER_VERSION 1u
+#define VHOST_USER_VERSION      1u
 #define VHOST_USER_VERSION_MASK 3u
-#define VHOST_USER_REPLY 4u
-#define VHOST_USER_NEED_REPLY 8u
+#define VHOST_USER_REPLY        4u
+#define VHOST_USER_NEED_REPLY   8u
 
-#define VHOST_USER_TABLE_REGIONS 8    /* regions, and descriptors, of one SET_MEM_TABLE */
-#define VHOST_USER_MEM_SLOTS 509      /* regions with CONFIGURE_MEM_SLOTS */
-#define VHOST_USER_CONFIG_MAX 256     /* bytes of configuration space */
+#define VHOST_USER_TABLE_REGIONS    8   /* regions, and descriptors, of one SET_MEM_TABLE */
+#define VHOST_USER_MEM_SLOTS        509 /* regions with CONFIGURE_MEM_SLOTS */
+#define VHOST_USER_CONFIG_MAX       256 /* bytes of configuration space */
 #define VHOST_USER_VRING_INDEX_MASK 0xffu
-#define VHOST_USER_VRING_NOFD 0x100u  /* SET_VRING_KICK/CALL/ERR: no descriptor comes along */
+#define VHOST_USER_VRING_NOFD       0x100u /* SET_VRING_KICK/CALL/ERR: no descriptor comes along */
 
 struct vhost_user_header {
 	uint32_t request;

@@ -207,8 +207,7 @@ bool vhost_is_event_fd(int fd)
 	return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-/* The ring that a KICK, CALL or ERR message is about; *fd takes over the descriptor, -1 if there is
- * none. */
+/* The ring that a KICK, CALL or ERR message is about; *fd takes over the descriptor, or is -1. */
 static enum vhost_fault ring_fd(struct vhost_device *dev, struct vhost_ring **ring, int *fd)
 {
 	uint64_t value = dev->msg.payload.u64;
