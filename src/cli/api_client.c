@@ -28,7 +28,7 @@ static int connect_once(const char *path)
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
@@ -138,16 +138,16 @@ static int take_answer(const char *text, json_t **parameters)
 	return status;
 }
 
-int api_client_call(const struct cli *cli, const char *method, json_t *parameters, json_t **result)
+int api_client_call(const struct cli *cli, const char *method, json_t *parameters, json_t **answer)
 {
 	json_t *call = json_pack("{s:o, s:o}", "method",
 				 json_sprintf("%s.%s", API_INTERFACE, method), "parameters",
 				 parameters != NULL ? parameters : json_object());
-	char *text = json_dumps(call, JSON_COMPACT), *answer = NULL;
+	char *text = json_dumps(call, JSON_COMPACT), *received = NULL;
 	int sock = text == NULL ? -ENOMEM : api_connect(cli);
 	int error, status;
 
-	*result = NULL;
+	*answer = NULL;
 	json_decref(call);
 	if (sock < 0) {
 		free(text);
@@ -155,13 +155,13 @@ int api_client_call(const struct cli *cli, const char *method, json_t *parameter
 	}
 	error = send_all(sock, text, strlen(text) + 1);
 	if (error == 0)
-		error = receive_answer(sock, &answer);
+		error = receive_answer(sock, &received);
 	if (error < 0)
 		status = cli_fail(CLI_UNREACHABLE, "no answer from the switch in %s: %s", cli->dir,
 				  strerror(-error));
 	else
-		status = take_answer(answer, result);
-	free(answer);
+		status = take_answer(received, answer);
+	free(received);
 	free(text);
 	close(sock);
 	return status;

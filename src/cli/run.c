@@ -24,11 +24,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RESTART_FIRST_NS (100 * NS_PER_MS) /* doubled each time, but the first restart is at once \
-					    */
-#define RESTART_MAX_NS   (5 * NS_PER_S)
-#define STABLE_NS        (10 * NS_PER_S) /* who lived so long begins anew */
-#define STOP_NS          (5 * NS_PER_S)  /* then it is killed */
+#define RESTART_FIRST_NS                                                         \
+	(100 * NS_PER_MS) /* doubled each time, but the first restart is at once \
+			   */
+#define RESTART_MAX_NS (5 * NS_PER_S)
+#define STABLE_NS      (10 * NS_PER_S) /* who lived so long begins anew */
+#define STOP_NS        (5 * NS_PER_S)  /* then it is killed */
 
 struct supervisor;
 

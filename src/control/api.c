@@ -209,10 +209,15 @@ int api_open(struct api *api, struct control *control)
 
 void api_close(struct api *api)
 {
+	struct api_client *client = LIST_FIRST(&api->clients);
 	char path[PATH_MAX];
 
-	while (!LIST_EMPTY(&api->clients))
-		client_close(LIST_FIRST(&api->clients));
+	while (client != NULL) {
+		struct api_client *next = LIST_NEXT(client, next);
+
+		client_close(client);
+		client = next;
+	}
 	loop_remove(&api->control->loop, &api->listener);
 	close(api->listener.fd);
 	if (snprintf(path, sizeof(path), "%s/%s", api->control->dir, API_SOCKET_NAME) <

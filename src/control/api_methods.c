@@ -269,8 +269,8 @@ static json_t *get_info(struct control *control, const json_t *parameters,
 	(void)parameters;
 	(void)error;
 	return json_pack("{s:s, s:s, s:s, s:s, s:[s, s]}", "vendor", "lasthop", "product",
-			 "lasthop", "version", LASTHOP_VERSION, "url", "",
-			 "interfaces", SERVICE_INTERFACE, API_INTERFACE);
+			 "lasthop", "version", LASTHOP_VERSION, "url", "", "interfaces",
+			 SERVICE_INTERFACE, API_INTERFACE);
 }
 
 static json_t *get_interface(struct control *control, const json_t *parameters,

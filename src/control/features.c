@@ -197,26 +197,26 @@ json_t *protocol_features_to_json(uint64_t features)
 	return bits_to_json(features, protocol_feature_name);
 }
 
-int features_from_json(const json_t *array, uint64_t *features, const char **wrong)
+int features_from_json(const json_t *array, uint64_t *features, const char **name)
 {
 	uint64_t bits = 0;
 
-	*wrong = "";
+	*name = "";
 	if (!json_is_array(array))
 		return -EINVAL;
 	for (size_t i = 0; i < json_array_size(array); i++) {
-		const char *name = json_string_value(json_array_get(array, i));
+		const char *item = json_string_value(json_array_get(array, i));
 		uint64_t one;
 
-		if (name == NULL)
+		if (item == NULL)
 			return -EINVAL;
 		/* A list that names a single bit means just that: it may come from
 		 * features_to_json(). */
-		one = single_bit(name);
+		one = single_bit(item);
 		if (one == 0)
-			one = feature_bits(name);
+			one = feature_bits(item);
 		if (one == 0) {
-			*wrong = name;
+			*name = item;
 			return -EINVAL;
 		}
 		bits |= one;

@@ -34,9 +34,16 @@ int forwarding_init(struct forwarding *fwd, const struct forwarding_datapath *da
 
 void forwarding_cleanup(struct forwarding *fwd)
 {
+	struct bridge *bridge;
+
 	forwarding_reset(fwd);
-	while (!LIST_EMPTY(&fwd->bridges))
-		forwarding_bridge_del(fwd, LIST_FIRST(&fwd->bridges));
+	bridge = LIST_FIRST(&fwd->bridges);
+	while (bridge != NULL) {
+		struct bridge *next = LIST_NEXT(bridge, next);
+
+		forwarding_bridge_del(fwd, bridge);
+		bridge = next;
+	}
 	hash_table_cleanup(&fwd->flows);
 }
 

@@ -103,30 +103,30 @@ static bool entry_may_move(struct mac_entry *entry, uint64_t now_ns)
 }
 
 int mac_table_learn(struct mac_table *table, const uint8_t mac[MAC_SIZE], struct mac_port *port,
-		    uint64_t now_ns, struct mac_entry **result)
+		    uint64_t now_ns, struct mac_entry **entry)
 {
-	struct mac_entry *entry = mac_table_find(table, mac);
+	struct mac_entry *found = mac_table_find(table, mac);
 
-	*result = entry;
-	if (entry != NULL && entry->port == port) {
-		entry->seen_ns = now_ns;
+	*entry = found;
+	if (found != NULL && found->port == port) {
+		found->seen_ns = now_ns;
 		return MAC_KNOWN;
 	}
 	if (port->count >= port->limit)
 		return MAC_FULL;
-	if (entry != NULL && entry->port != NULL) {
-		if (!entry_may_move(entry, now_ns))
+	if (found != NULL && found->port != NULL) {
+		if (!entry_may_move(found, now_ns))
 			return MAC_HELD;
-		entry_place(entry, port);
-		entry->seen_ns = now_ns;
+		entry_place(found, port);
+		found->seen_ns = now_ns;
 		return MAC_MOVED;
 	}
-	entry = mac_table_get(table, mac);
-	*result = entry;
-	if (entry == NULL)
+	found = mac_table_get(table, mac);
+	*entry = found;
+	if (found == NULL)
 		return -ENOMEM;
-	entry_place(entry, port);
-	entry->seen_ns = now_ns;
+	entry_place(found, port);
+	found->seen_ns = now_ns;
 	return MAC_LEARNED;
 }
 

@@ -171,10 +171,10 @@ int main(int argc, char **argv)
 			dir = optarg;
 			break;
 		case OPTION_READY_FD:
-			ready_fd = atoi(optarg);
+			ready_fd = (int)strtol(optarg, NULL, 10);
 			break;
 		case OPTION_LOG_LEVEL:
-			level = atoi(optarg);
+			level = (int)strtol(optarg, NULL, 10);
 			break;
 		case OPTION_HELP:
 			fputs(usage, stdout);

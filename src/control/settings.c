@@ -66,8 +66,7 @@ static int get_name(const json_t *object, const char *parameter, const char *oth
 		return settings_fail(error, parameter, "a name is needed here");
 	if (settings_check_name(parameter, text, error) < 0)
 		return -EINVAL;
-	memset(name, 0, DP_NAME_SIZE);
-	memcpy(name, text, strlen(text));
+	snprintf(name, DP_NAME_SIZE, "%s", text);
 	return 0;
 }
 
@@ -124,8 +123,7 @@ static int get_path(const json_t *object, char path[DP_PATH_SIZE], struct settin
 			strlen(text), DP_PATH_SIZE - 1);
 	if (text[strlen(text) - 1] == '/')
 		return settings_fail(error, "path", "'%s' names a directory, not a socket", text);
-	memset(path, 0, DP_PATH_SIZE);
-	memcpy(path, text, strlen(text));
+	snprintf(path, DP_PATH_SIZE, "%s", text);
 	return 0;
 }
 

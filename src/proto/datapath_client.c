@@ -268,30 +268,30 @@ static int client_command(struct datapath_client *client, enum dp_type type, voi
 	return client_request(client, type, &part, 1, fd, NULL, 0);
 }
 
-int datapath_client_open(struct datapath_client **result, const char *path, struct dp_hello *hello)
+int datapath_client_open(struct datapath_client **client, const char *path, struct dp_hello *hello)
 {
 	struct dp_hello ours = {.version = DP_VERSION, .pid = (uint32_t)getpid()};
 	struct iovec part = {&ours, sizeof(ours)};
-	struct datapath_client *client = calloc(1, sizeof(*client));
+	struct datapath_client *opened = calloc(1, sizeof(*opened));
 	int error;
 
 	memset(hello, 0, sizeof(*hello));
-	if (client == NULL)
+	if (opened == NULL)
 		return -ENOMEM;
-	client->fd = fdpass_connect(path, SOCK_SEQPACKET);
-	if (client->fd < 0) {
-		error = client->fd;
-		free(client);
+	opened->fd = fdpass_connect(path, SOCK_SEQPACKET);
+	if (opened->fd < 0) {
+		error = opened->fd;
+		free(opened);
 		return error;
 	}
-	error = client_request(client, DP_HELLO, &part, 1, -1, hello, sizeof(*hello));
+	error = client_request(opened, DP_HELLO, &part, 1, -1, hello, sizeof(*hello));
 	if (error == 0 && hello->version != DP_VERSION)
 		error = -EPROTO;
 	if (error < 0) {
-		datapath_client_close(client);
+		datapath_client_close(opened);
 		return error;
 	}
-	*result = client;
+	*client = opened;
 	return 0;
 }
 

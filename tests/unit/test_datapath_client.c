@@ -51,7 +51,8 @@ static void expect_reply(uint16_t type, int32_t status, uint16_t flags, const vo
 	reply->packet.header.type = type;
 	reply->packet.header.status = status;
 	reply->packet.header.flags = flags;
-	memcpy(reply->packet.bytes + sizeof(struct dp_header), payload, size);
+	if (size > 0)
+		memcpy(reply->packet.bytes + sizeof(struct dp_header), payload, size);
 	reply->size = sizeof(struct dp_header) + size;
 	reply->answer = answer;
 }
