@@ -6,6 +6,7 @@
 #include "core/core.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -43,14 +44,6 @@ static void on_event(struct loop_io *io, uint32_t events)
 		return;
 }
 
-static void on_watch(struct loop_timer *timer)
-{
-	struct core *core = container_of(timer, struct core, watch_timer);
-
-	worker_pool_watch(core->pool);
-	loop_timer_start(&core->loop, timer, clock_now_ns() + WORKER_WATCH_NS);
-}
-
 int core_open(struct core *core, const struct core_config *config)
 {
 	uint32_t threads = config->workers + 1;
@@ -60,7 +53,9 @@ int core_open(struct core *core, const struct core_config *config)
 	core->config = *config;
 	core->dp.event_fd = -1;
 	core->event_io = (struct loop_io){.fd = -1, .ready = on_event};
-	core->watch_timer.expired = on_watch;
+	/* Calls go to pipes and sockets as well, whose other end may be closed. */
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return -errno;
 	error = loop_init(&core->loop);
 	if (error)
 		return error;
@@ -105,15 +100,13 @@ int core_start(struct core *core)
 					   core->stats.workers + own);
 	if (!core->forwarder)
 		return -ENOMEM;
+	pool.caller = core->forwarder;
 	error = worker_pool_start(&core->pool, &pool);
 	if (error) {
 		log_error("the workers cannot be started: %s", strerror(-error));
 		return error;
 	}
-	error = loop_add(&core->loop, &core->event_io, EPOLLIN);
-	if (!error)
-		loop_timer_start(&core->loop, &core->watch_timer, clock_now_ns() + WORKER_WATCH_NS);
-	return error;
+	return loop_add(&core->loop, &core->event_io, EPOLLIN);
 }
 
 int core_run(struct core *core)
@@ -138,7 +131,6 @@ void core_close(struct core *core)
 	forwarder_destroy(core->forwarder);
 	flow_table_destroy(core->dp.flows);
 	statistics_close(&core->stats);
-	loop_timer_stop(&core->watch_timer);
 	loop_cleanup(&core->loop);
 	if (core->dp.event_fd >= 0)
 		close(core->dp.event_fd);

@@ -34,12 +34,11 @@ struct core {
 	struct datapath dp;
 	struct worker_pool *pool;
 	struct statistics stats;
-	struct forwarder *forwarder; /* the main thread's own, for frames that the control plane sends */
+	struct forwarder *forwarder; /* the main thread's own: frames that the control plane sends, calls */
 	struct channel *channel;
 	struct core_port *ports[FLOW_PORTS_MAX];
 	uint64_t instance;
 	struct loop_io event_io;
-	struct loop_timer watch_timer;
 };
 
 /*

@@ -16,11 +16,15 @@
 #include <unistd.h>
 
 #include "core/channel.h"
+#include "lib/clock.h"
 #include "lib/fdpass.h"
 #include "lib/log.h"
 
 #define RX_RING(pair) (2 * (pair))
 #define TX_RING(pair) (2 * (pair) + 1)
+
+/* How long a front end whose call descriptor blocked may not come back. */
+#define BARRED_NS NS_PER_S
 
 /* The device's side of everything that the datapath can do, or undo for others. */
 #define FEATURES_BASE                                                                                                  \
@@ -116,16 +120,19 @@ static uint64_t port_features(const struct core_port *cp)
 	return cp->device.features & ~cp->offloads_off;
 }
 
-static void call_guest(int fd)
+static bool call_guest(struct core_port *cp, int fd)
 {
-	const uint64_t one = 1;
-
-	/* Whatever becomes of it: a guest that does not want calls is not called. */
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-		return;
+	return forward_call(cp->core->forwarder, cp->port, fd);
 }
 
 /* Whatever was notified while the ring stood still may have been lost: each side looks once. */
+static void call_after_stop(struct core_port *cp, int fd)
+{
+	/* One call that blocks is enough. */
+	if (!load_acquire(&cp->port->fault))
+		call_guest(cp, fd);
+}
+
 static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_split *ring)
 {
 	struct vhost_ring *said = &cp->device.rings[RX_RING(pair)];
@@ -134,7 +141,7 @@ static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring
 	cp->ring_live[RX_RING(pair)] = true;
 	if (said->kick_fd >= 0 && !worker_pool_attach_rx(cp->core->pool, cp->index, pair, said->kick_fd))
 		cp->kick_fds[RX_RING(pair)] = said->kick_fd;
-	call_guest(said->call_fd);
+	call_after_stop(cp, said->call_fd);
 	return true;
 }
 
@@ -147,7 +154,7 @@ static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring
 	cp->ring_live[TX_RING(pair)] = true;
 	if (!worker_pool_attach(cp->core->pool, &cp->port->txq[pair], said->kick_fd))
 		cp->kick_fds[TX_RING(pair)] = said->kick_fd;
-	call_guest(said->call_fd);
+	call_after_stop(cp, said->call_fd);
 	return true;
 }
 
@@ -176,8 +183,11 @@ static bool any_ring_started(const struct core_port *cp)
 
 static void lift_quarantine(struct core_port *cp)
 {
+	static struct log_limit limit;
+
 	if (cp->quarantine)
-		log_info("port %s: quarantine (%s) is over", cp->config.name, port_fault_name(cp->quarantine));
+		log_limited(&limit, LOG_INFO, "port %s: quarantine (%s) is over", cp->config.name,
+			    port_fault_name(cp->quarantine));
 	cp->quarantine = 0;
 	store_release(&cp->port->fault, 0);
 }
@@ -318,24 +328,42 @@ static void disconnect(struct core_port *cp, enum vhost_fault fault)
 	cp->mtu = 0;
 }
 
+/* Tells the front end which rings came to a stop. */
+static void report_stop(struct core_port *cp)
+{
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
+		if (!call_guest(cp, cp->device.rings[i].err_fd))
+			return;
+	}
+}
+
 static void quarantine(struct core_port *cp, unsigned int fault)
 {
+	static struct log_limit limit;
+	bool stopped[VHOST_DEVICE_RINGS_MAX];
+
 	if (fault == PORT_FAULT_MEMORY_SHRUNK) {
 		disconnect(cp, VHOST_FAULT_MEMORY_SHRUNK);
 		return;
 	}
 	remember_fault(cp, port_fault_name(fault));
-	log_warn("port %s: quarantined: %s", cp->config.name, port_fault_name(fault));
+	log_limited(&limit, LOG_WARN, "port %s: quarantined: %s", cp->config.name, port_fault_name(fault));
 	cp->quarantine = fault;
+	if (fault == PORT_FAULT_CALL_BLOCKED) {
+		cp->barred_until_ns = clock_now_ns() + BARRED_NS;
+		disconnect(cp, VHOST_FAULT_HANGUP);
+		return;
+	}
+	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
+		stopped[i] = cp->ring_live[i];
 	on_quiesce(&cp->device);
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
 		/* What the rings' state is, in case the front end asks. */
-		cp->device.rings[i].base = cp->base[i];
-		call_guest(cp->device.rings[i].err_fd);
+		if (stopped[i])
+			cp->device.rings[i].base = cp->base[i];
 	}
+	report_stop(cp);
 	set_state(cp, DP_PORT_QUARANTINED);
-	if (fault == PORT_FAULT_CALL_BLOCKED)
-		disconnect(cp, VHOST_FAULT_EVENT_FD);
 }
 
 void core_port_check_faults(struct core *core)
@@ -361,11 +389,11 @@ static void on_control_kick(struct loop_io *io, uint32_t events)
 		return;
 	verdict = control_queue_serve(&cp->control, &call);
 	if (call)
-		call_guest(cp->device.rings[index].call_fd);
-	if (verdict != CHAIN_OK)
-		quarantine(cp, verdict);
-	else if (guest_memory_faulted(&cp->device.memory))
+		call_guest(cp, cp->device.rings[index].call_fd);
+	if (guest_memory_faulted(&cp->device.memory))
 		quarantine(cp, PORT_FAULT_MEMORY_SHRUNK);
+	else if (verdict != CHAIN_OK)
+		quarantine(cp, verdict);
 }
 
 static void on_message(struct loop_io *io, uint32_t events)
@@ -400,6 +428,12 @@ static int connect_port(struct core_port *cp, int sock)
 	return 0;
 }
 
+/* Who can hold us up for a moment shall not do it at every moment. */
+static bool is_barred(const struct core_port *cp)
+{
+	return clock_now_ns() < cp->barred_until_ns;
+}
+
 static bool has_hung_up(int sock)
 {
 	struct pollfd poll_fd = {.fd = sock, .events = POLLIN | POLLRDHUP};
@@ -419,8 +453,9 @@ static void on_connection(struct loop_io *io, uint32_t events)
 	/* The old front end may have died just now, and its end wait for us behind this event. */
 	if (cp->device.sock >= 0 && has_hung_up(cp->device.sock))
 		disconnect(cp, VHOST_FAULT_HANGUP);
-	if (cp->device.sock >= 0) {
-		log_limited(&limit, LOG_WARN, "port %s: a second front end was turned away", cp->config.name);
+	if (cp->device.sock >= 0 || is_barred(cp)) {
+		log_limited(&limit, LOG_WARN, "port %s: a front end was turned away: %s", cp->config.name,
+			    cp->device.sock >= 0 ? "there is one" : "the last one blocked us just now");
 		close(sock);
 		return;
 	}
@@ -538,6 +573,8 @@ int core_port_connect(struct core *core, uint32_t index, int sock)
 		return -EINVAL;
 	if (cp->device.sock >= 0)
 		return -EISCONN;
+	if (is_barred(cp))
+		return -EAGAIN;
 	return connect_port(cp, sock);
 }
 

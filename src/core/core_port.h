@@ -33,6 +33,7 @@ struct core_port {
 	char fault[DP_NAME_SIZE];
 	uint64_t faults;
 	uint64_t connections;
+	uint64_t barred_until_ns; /* no new connection before */
 	uint16_t mtu;
 	uint8_t mac[6];
 	uint32_t peer_pid;
@@ -45,7 +46,10 @@ struct core_port {
 int core_port_add(struct core *core, const struct dp_port_add *config, int listener, uint32_t *index);
 int core_port_del(struct core *core, uint32_t index); /* 0, -ENOENT */
 
-/* Client mode: a connected socket, taken over on success. -ENOENT, -EINVAL (server mode), -EISCONN. */
+/*
+ * Client mode: a connected socket, taken over on success. -ENOENT, -EINVAL (server mode), -EISCONN; -EAGAIN: the
+ * last front end blocked us, let it wait a second.
+ */
 int core_port_connect(struct core *core, uint32_t index, int sock);
 
 void core_port_info(const struct core_port *cp, struct dp_port_info *info);

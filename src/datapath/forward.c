@@ -60,26 +60,31 @@ void forward_quarantine(struct forwarder *fwd, struct port *port, unsigned int f
 {
 	uint32_t none = 0;
 
+	/* Where memory is gone we read zeros, and what a ring of zeros is at fault for is not the guest's ring. */
+	if (guest_memory_faulted(port->memory))
+		fault = PORT_FAULT_MEMORY_SHRUNK;
 	port_pause(port);
 	if (__atomic_compare_exchange_n(&port->fault, &none, fault, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		wake_main(fwd);
 }
 
 /* @syscalls core: write */
-void forward_call(struct forwarder *fwd, struct port *port, int fd)
+bool forward_call(struct forwarder *fwd, struct port *port, int fd)
 {
 	const uint64_t one = 1;
-	ssize_t written;
+	bool blocked;
 
 	if (fd < 0)
-		return;
+		return true;
 	/* The descriptor's other owner may make it block: the watchdog looks for that, and interrupts us. */
-	store_release(&fwd->calling, port->index + 1);
-	written = write(fd, &one, sizeof(one));
-	store_release(&fwd->calling, 0);
-	if (unlikely(written < 0 && errno == EINTR))
+	store_relaxed(&fwd->call_port, port->index);
+	store_release(&fwd->calls, fwd->calls + 1);
+	blocked = write(fd, &one, sizeof(one)) < 0 && errno == EINTR;
+	store_release(&fwd->calls, fwd->calls + 1);
+	if (unlikely(blocked))
 		forward_quarantine(fwd, port, PORT_FAULT_CALL_BLOCKED);
 	stats_add(&fwd->stats[port->index].calls, 1);
+	return !blocked;
 }
 
 static void count_drop(struct forwarder *fwd, uint32_t port, unsigned int reason)
@@ -370,8 +375,11 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 		forward_quarantine(fwd, port, txq->fault);
 		return 0;
 	}
-	if (batch->count == 0)
+	if (batch->count == 0) {
+		if (unlikely(guest_memory_faulted(port->memory)))
+			forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
 		return 0;
+	}
 	prepare_waits(fwd, txq);
 	look_up(fwd, txq);
 	act(fwd, txq);

@@ -27,7 +27,9 @@ struct forwarder {
 	unsigned int reader; /* of the flow table's counters */
 	struct stats_port *stats; /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;
-	uint32_t calling;     /* port index + 1 while a guest is being notified; atomic, for the watchdog */
+	/* for the watchdog, atomic */
+	uint32_t calls;     /* notifications, each counted when it begins and when it ends: odd during one */
+	uint32_t call_port; /* index; whom the last one is for */
 	uint64_t turn_now_ns; /* 0: not read yet in this turn */
 
 	/* one turn's state, by packet of the batch */
@@ -82,8 +84,8 @@ struct delivery {
 /* Sets wait[] of packets that have to wait and packet.reason of those that are lost at the receiver. */
 void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery);
 
-/* Calls the guest behind fd; a port whose descriptor blocks us is quarantined. */
-void forward_call(struct forwarder *fwd, struct port *port, int fd);
+/* Calls the guest behind fd (-1: it wants none). False: that blocked, and the port is quarantined for it. */
+bool forward_call(struct forwarder *fwd, struct port *port, int fd);
 
 /* The port broke a rule: its queues stop, and the main thread is told. */
 void forward_quarantine(struct forwarder *fwd, struct port *port, unsigned int fault);

@@ -6,6 +6,9 @@
  * Kicks arrive through the worker's epoll, edge-triggered, so that nothing has to be read from descriptors that
  * belong to somebody else. An event names port and queue by number: by the time it is handled the port may be
  * gone, which the lookup under RCU tells. Asleep, a worker is offline for RCU.
+ *
+ * The watchdog is a thread of its own because the main thread may be waiting for the very worker that hangs, in a
+ * grace period, or hang itself.
  */
 #include "engine/worker.h"
 
@@ -30,6 +33,15 @@
 /* Queues without kicks are looked at this often at least. */
 #define POLLED_NS 200000ULL
 #define RETRY_NS 1000000ULL
+/* Who is in the same notification for a whole period hangs in it. */
+#define WATCH_NS 100000000ULL
+
+/* The watchdog's view of one thread. */
+struct watched {
+	pthread_t thread;
+	const struct forwarder *fwd;
+	uint32_t calls; /* as seen last */
+};
 
 struct worker {
 	struct worker_pool *pool;
@@ -40,8 +52,6 @@ struct worker {
 	int wake_fd;
 	bool stop;            /* atomic */
 	bool has_waiting;     /* atomic: wake it when something changes */
-	uint64_t watch_turns; /* the watchdog's */
-	uint32_t watch_calling;
 	/* by queue, atomic; set by the main thread */
 	uint64_t attention[QUEUES_MAX / 64]; /* attached lately: look at it without a kick */
 	uint64_t polled[QUEUES_MAX / 64];    /* its guest never kicks */
@@ -56,6 +66,13 @@ struct worker_pool {
 	unsigned int started;
 	unsigned int next_upcall;
 	struct worker *workers[STATS_WORKERS_MAX];
+	pthread_t watchdog;
+	bool watching;
+	bool watch_stop; /* under watch_lock */
+	pthread_mutex_t watch_lock;
+	pthread_cond_t watch_wake;
+	unsigned int watched_count;
+	struct watched watched[STATS_WORKERS_MAX];
 };
 
 static uint32_t queue_id(uint32_t port, uint32_t queue)
@@ -248,6 +265,17 @@ static void sleep_until_kicked(struct worker *worker)
 	}
 }
 
+/* The thread is about to end: it must not be interrupted any more. */
+static void watch_end(struct worker_pool *pool, const struct forwarder *fwd)
+{
+	pthread_mutex_lock(&pool->watch_lock);
+	for (unsigned int i = 0; i < pool->watched_count; i++) {
+		if (pool->watched[i].fwd == fwd)
+			pool->watched[i] = pool->watched[--pool->watched_count];
+	}
+	pthread_mutex_unlock(&pool->watch_lock);
+}
+
 /* Looks for new kicks of other queues this often while some queue keeps the worker busy: rounds. */
 #define EVENTS_EVERY 16
 
@@ -278,6 +306,7 @@ static void *worker_main(void *arg)
 		idle_since = 0;
 	}
 	rcu_unregister_thread();
+	watch_end(worker->pool, worker->fwd);
 	return NULL;
 }
 
@@ -285,6 +314,65 @@ static void on_watch_signal(int signo)
 {
 	/* It only has to interrupt a system call. */
 	(void)signo;
+}
+
+static void watch_one(struct watched *watched)
+{
+	static struct log_limit limit;
+	uint32_t calls = load_acquire(&watched->fwd->calls);
+
+	if ((calls & 1) && calls == watched->calls) {
+		log_limited(&limit, LOG_WARN, "interrupting a notification of port %u that hangs",
+			    load_relaxed(&watched->fwd->call_port));
+		pthread_kill(watched->thread, SIGUSR1);
+	}
+	watched->calls = calls;
+}
+
+static void *watchdog_main(void *arg)
+{
+	struct worker_pool *pool = arg;
+
+	pthread_mutex_lock(&pool->watch_lock);
+	while (!pool->watch_stop) {
+		uint64_t at = clock_now_ns() + WATCH_NS;
+		struct timespec until = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+
+		for (unsigned int i = 0; i < pool->watched_count; i++)
+			watch_one(&pool->watched[i]);
+		pthread_cond_timedwait(&pool->watch_wake, &pool->watch_lock, &until);
+	}
+	pthread_mutex_unlock(&pool->watch_lock);
+	return NULL;
+}
+
+static void watch_thread(struct worker_pool *pool, pthread_t thread, const struct forwarder *fwd)
+{
+	pool->watched[pool->watched_count++] = (struct watched){.thread = thread, .fwd = fwd};
+}
+
+static int watchdog_start(struct worker_pool *pool)
+{
+	int error;
+
+	for (unsigned int i = 0; i < pool->started; i++)
+		watch_thread(pool, pool->workers[i]->thread, pool->workers[i]->fwd);
+	if (pool->config.caller)
+		watch_thread(pool, pthread_self(), pool->config.caller);
+	error = pthread_create(&pool->watchdog, NULL, watchdog_main, pool);
+	pool->watching = !error;
+	return -error;
+}
+
+static void watchdog_stop(struct worker_pool *pool)
+{
+	if (!pool->watching)
+		return;
+	pthread_mutex_lock(&pool->watch_lock);
+	pool->watch_stop = true;
+	pthread_cond_signal(&pool->watch_wake);
+	pthread_mutex_unlock(&pool->watch_lock);
+	pthread_join(pool->watchdog, NULL);
 }
 
 static int worker_create(struct worker_pool *pool, unsigned int index)
@@ -315,26 +403,49 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 	return 0;
 }
 
+static void worker_free(struct worker *worker)
+{
+	if (!worker)
+		return;
+	if (worker->epoll_fd >= 0)
+		close(worker->epoll_fd);
+	if (worker->wake_fd >= 0)
+		close(worker->wake_fd);
+	forwarder_destroy(worker->fwd);
+	free(worker);
+}
+
 int worker_pool_start(struct worker_pool **pool, const struct worker_pool_config *config)
 {
 	struct sigaction action = {.sa_handler = on_watch_signal};
 	struct worker_pool *new = calloc(1, sizeof(*new));
+	pthread_condattr_t clock;
+	int error;
 
 	if (!new)
 		return -ENOMEM;
 	new->config = *config;
+	pthread_mutex_init(&new->watch_lock, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&new->watch_wake, &clock);
+	pthread_condattr_destroy(&clock);
 	if (sigaction(SIGUSR1, &action, NULL)) {
 		free(new);
 		return -errno;
 	}
 	for (unsigned int i = 0; i < config->workers; i++) {
-		int error = worker_create(new, i);
-
+		error = worker_create(new, i);
 		new->started = i + 1;
 		if (error) {
 			worker_pool_stop(new);
 			return error;
 		}
+	}
+	error = watchdog_start(new);
+	if (error) {
+		worker_pool_stop(new);
+		return error;
 	}
 	*pool = new;
 	return 0;
@@ -345,20 +456,18 @@ void worker_pool_stop(struct worker_pool *pool)
 	for (unsigned int i = 0; i < pool->started; i++) {
 		struct worker *worker = pool->workers[i];
 
-		if (!worker)
+		if (!worker || !worker->running)
 			continue;
-		if (worker->running) {
-			store_release(&worker->stop, true);
-			wake_fd(worker->wake_fd);
-			pthread_join(worker->thread, NULL);
-		}
-		if (worker->epoll_fd >= 0)
-			close(worker->epoll_fd);
-		if (worker->wake_fd >= 0)
-			close(worker->wake_fd);
-		forwarder_destroy(worker->fwd);
-		free(worker);
+		store_release(&worker->stop, true);
+		wake_fd(worker->wake_fd);
+		pthread_join(worker->thread, NULL);
 	}
+	/* Not before: a worker may have had to be interrupted to end. */
+	watchdog_stop(pool);
+	for (unsigned int i = 0; i < pool->started; i++)
+		worker_free(pool->workers[i]);
+	pthread_cond_destroy(&pool->watch_wake);
+	pthread_mutex_destroy(&pool->watch_lock);
 	free(pool);
 }
 
@@ -423,20 +532,4 @@ bool worker_pool_upcall(struct worker_pool *pool, struct upcall *upcall)
 			return true;
 	}
 	return false;
-}
-
-void worker_pool_watch(struct worker_pool *pool)
-{
-	for (unsigned int i = 0; i < pool->started; i++) {
-		struct worker *worker = pool->workers[i];
-		uint32_t calling = load_acquire(&worker->fwd->calling);
-		uint64_t turns = load_relaxed(&worker->fwd->worker_stats->turns);
-
-		if (calling && calling == worker->watch_calling && turns == worker->watch_turns) {
-			log_warn("worker %u hangs in a notification of port %u: interrupting it", i, calling - 1);
-			pthread_kill(worker->thread, SIGUSR1);
-		}
-		worker->watch_calling = calling;
-		worker->watch_turns = turns;
-	}
 }

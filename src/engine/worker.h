@@ -21,9 +21,13 @@ struct worker_pool_config {
 	struct stats_port *ports;    /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
 	struct stats_worker *stats;  /* [workers + 1] */
 	uint64_t linger_ns;          /* how long a worker looks for more work before it sleeps */
+	struct forwarder *caller;    /* of the thread that starts the pool: its notifications are watched as well */
 };
 
-/* 0 or -errno. The calling thread's signal mask is inherited. */
+/*
+ * 0 or -errno. The calling thread's signal mask is inherited. Installs a handler for SIGUSR1, by which a thread of
+ * the pool interrupts whoever hangs in a notification (forward_call).
+ */
 int worker_pool_start(struct worker_pool **pool, const struct worker_pool_config *config);
 void worker_pool_stop(struct worker_pool *pool); /* waits for the threads' ends, frees the pool */
 
@@ -44,12 +48,5 @@ void worker_pool_wake(struct worker_pool *pool);
 
 /* The next upcall of any worker, in turns. */
 bool worker_pool_upcall(struct worker_pool *pool, struct upcall *upcall);
-
-/*
- * To be called every WORKER_WATCH_NS: interrupts a worker that hangs in a notification since the last call.
- * worker_pool_start installs the signal's handler (SIGUSR1).
- */
-#define WORKER_WATCH_NS 100000000ULL
-void worker_pool_watch(struct worker_pool *pool);
 
 #endif
