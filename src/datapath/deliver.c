@@ -196,8 +196,12 @@ static bool reserve_segments(struct progress *p, struct offload_todo todo)
 	struct offload_plan *plan = &fwd->plans[index];
 
 	if (!p->planned) {
-		unsigned int reason = offload_plan(&fwd->batch.packets[index], todo, plan);
+		unsigned int reason;
 
+		/* What went elsewhere before its flow changed is of no use here. */
+		if (unlikely(fwd->waits[index].port != p->to->index))
+			fwd->segment[index] = 0;
+		reason = offload_plan(&fwd->batch.packets[index], todo, plan);
 		if (reason) {
 			lose(p, reason);
 			return true;
@@ -300,13 +304,25 @@ static void wait_for_buffers(struct progress *p)
 		struct txq_waiting *wait = &fwd->waits[index];
 
 		/* One that waits already keeps its time, unless it got on meanwhile. */
-		if (wait->since_ns == 0 || wait->reason != DROP_OUT_FULL || wait->segment != fwd->segment[index])
+		if (wait->since_ns == 0 || wait->reason != DROP_OUT_FULL || wait->port != p->to->index ||
+		    wait->segment != fwd->segment[index])
 			wait->since_ns = forward_now(fwd);
 		wait->reason = DROP_OUT_FULL;
 		wait->segment = fwd->segment[index];
 		wait->port = p->to->index;
 		fwd->wait[index] = wait;
 	}
+}
+
+/* What is left cannot go now. */
+static void defer(struct progress *p)
+{
+	if (p->delivery->may_wait) {
+		wait_for_buffers(p);
+		return;
+	}
+	while (p->next < p->delivery->count)
+		lose(p, DROP_OUT_FULL + 1);
 }
 
 /* Several receive queues: every connection keeps to one. */
@@ -322,7 +338,8 @@ static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 
 	while (p.next < delivery->count && !p.empty && !p.reason) {
 		if (!rxq_reserve_begin(rxq, &fwd->res)) {
-			if (load_acquire(&rxq->live))
+			/* Others hold the queue, or the main thread changes the port; else it is down for good. */
+			if (load_acquire(&rxq->live) || load_acquire(&to->pairs_running))
 				p.empty = true;
 			else
 				p.reason = DROP_OUT_DOWN + 1;
@@ -343,24 +360,27 @@ static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		forward_quarantine(fwd, to, load_relaxed(&rxq->fault));
 	if (unlikely(guest_memory_faulted(to->memory)))
 		forward_quarantine(fwd, to, PORT_FAULT_MEMORY_SHRUNK);
-	if (p.empty && !p.reason && !delivery->may_wait)
-		p.reason = DROP_OUT_FULL + 1;
 	while (unlikely(p.reason && p.next < delivery->count))
 		lose(&p, p.reason);
-	if (p.empty && !p.reason)
-		wait_for_buffers(&p);
+	if (p.empty)
+		defer(&p);
 }
 
 void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery)
 {
 	struct port *port = datapath_port(fwd->dp, to);
 	uint32_t pairs = port ? load_acquire(&port->pairs_running) : 0;
+	struct progress changing = {.fwd = fwd, .to = port, .delivery = delivery};
 	uint8_t indexes[PORT_PAIRS_MAX][TXQ_BATCH];
 	unsigned int counts[PORT_PAIRS_MAX] = {0};
 
 	if (unlikely(pairs == 0)) {
 		for (unsigned int i = 0; i < delivery->count; i++)
 			fwd->batch.packets[delivery->indexes[i]].reason = DROP_OUT_DOWN + 1;
+		return;
+	}
+	if (unlikely(pairs == PORT_PAIRS_CHANGING)) {
+		defer(&changing);
 		return;
 	}
 	if (likely(pairs == 1)) {

@@ -42,9 +42,9 @@ void port_destroy(struct port *port)
 	free(port);
 }
 
-void port_pause(struct port *port)
+void port_pause(struct port *port, bool changing)
 {
-	store_release(&port->pairs_running, 0);
+	store_release(&port->pairs_running, changing ? PORT_PAIRS_CHANGING : 0);
 	for (unsigned int i = 0; i < PORT_PAIRS_MAX; i++) {
 		store_release(&port->rxq[i].live, false);
 		store_release(&port->txq[i].live, false);

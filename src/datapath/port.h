@@ -26,9 +26,12 @@
 
 const char *port_fault_name(unsigned int fault);
 
+/* The queues stand still for a moment: what is to go there waits, as for a receiver without buffers. */
+#define PORT_PAIRS_CHANGING UINT32_MAX
+
 struct port {
 	uint32_t index;
-	uint32_t pairs_running; /* receive queues in use: rxq[0] to rxq[pairs_running - 1]; atomic */
+	uint32_t pairs_running; /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
 	uint64_t wait_ns;       /* bound of back-pressure towards this port */
 	uint64_t features;      /* negotiated */
 	const struct guest_memory *memory;
@@ -52,7 +55,18 @@ static inline struct port *datapath_port(struct datapath *dp, uint32_t index)
 struct port *port_create(uint32_t index, uint64_t wait_ns);
 void port_destroy(struct port *port);
 
-/* No queue is live afterwards; those who are in the middle of one have until the next grace period. */
-void port_pause(struct port *port);
+/* Receive queues in use: rxq[0] to rxq[n - 1]. */
+static inline uint32_t port_pairs(const struct port *port)
+{
+	uint32_t pairs = load_acquire(&port->pairs_running);
+
+	return likely(pairs != PORT_PAIRS_CHANGING) ? pairs : 0;
+}
+
+/*
+ * No queue is live afterwards; those who are in the middle of one have until the next grace period. `changing`: it
+ * will go on, or the caller says soon that it does not (pairs_running = 0).
+ */
+void port_pause(struct port *port, bool changing);
 
 #endif
