@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -157,6 +158,7 @@ static bool enter_sandbox(const struct options *options)
 {
 	uid_t uid = getuid();
 	gid_t gid = getgid();
+	int death_signal = 0;
 
 	if (!options->sandbox) {
 		log_warn("runs without a sandbox: a fault in it is a fault of all that its user may do");
@@ -164,7 +166,12 @@ static bool enter_sandbox(const struct options *options)
 	}
 	if (uid == 0 && !find_user(options->user, &uid, &gid))
 		return false;
-	return sandbox_enter_root(options->core.dir) == 0 && sandbox_drop_privilege(uid, gid) == 0;
+	/* Who started us may want us to die with it: the kernel forgets that when the user changes. */
+	prctl(PR_GET_PDEATHSIG, &death_signal);
+	if (sandbox_enter_root(options->core.dir) != 0 || sandbox_drop_privilege(uid, gid) != 0)
+		return false;
+	prctl(PR_SET_PDEATHSIG, death_signal);
+	return true;
 }
 
 /* Every ring has up to three descriptors, every port two sockets. */
