@@ -104,7 +104,7 @@ static void on_quiesce(struct vhost_device *dev)
 		any |= cp->ring_live[i];
 	}
 	if (any) {
-		port_pause(cp->port);
+		port_pause(cp->port, true);
 		synchronize_rcu();
 	}
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
@@ -204,6 +204,7 @@ static void on_update(struct vhost_device *dev)
 		cp->offloads_off = 0;
 	}
 	if (cp->quarantine || load_acquire(&cp->port->fault)) {
+		store_release(&cp->port->pairs_running, 0);
 		set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : DP_PORT_QUARANTINED);
 		return;
 	}
@@ -260,17 +261,14 @@ static const struct vhost_device_ops device_ops = {
 static bool control_set_pairs(struct control_queue *queue, uint16_t pairs)
 {
 	struct core_port *cp = container_of(queue, struct core_port, control);
+	uint32_t running = 0;
 
 	if (pairs < 1 || pairs > cp->config.pairs)
 		return false;
 	cp->pairs_wanted = pairs;
-	store_release(&cp->port->pairs_running, pairs);
-	for (unsigned int pair = 0; pair < pairs; pair++) {
-		if (!cp->ring_live[RX_RING(pair)]) {
-			store_release(&cp->port->pairs_running, pair);
-			break;
-		}
-	}
+	while (running < pairs && cp->ring_live[RX_RING(running)])
+		running++;
+	store_release(&cp->port->pairs_running, running);
 	return true;
 }
 
@@ -283,7 +281,7 @@ static bool control_set_offloads(struct control_queue *queue, uint64_t features)
 		return false;
 	cp->offloads_off = guest & ~features;
 	/* The receive queues' features are what deliveries look at: they change while nobody does. */
-	port_pause(cp->port);
+	port_pause(cp->port, true);
 	synchronize_rcu();
 	cp->port->features = port_features(cp);
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
@@ -357,6 +355,7 @@ static void quarantine(struct core_port *cp, unsigned int fault)
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
 		stopped[i] = cp->ring_live[i];
 	on_quiesce(&cp->device);
+	store_release(&cp->port->pairs_running, 0);
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
 		/* What the rings' state is, in case the front end asks. */
 		if (stopped[i])
@@ -590,7 +589,7 @@ void core_port_info(const struct core_port *cp, struct dp_port_info *info)
 		.connections = cp->connections,
 		.features = dev->features,
 		.protocol_features = dev->protocol_features,
-		.pairs_enabled = load_relaxed(&cp->port->pairs_running),
+		.pairs_enabled = port_pairs(cp->port),
 		.regions = dev->memory.count,
 		.ring_sizes = dev->rings[0].size | (uint32_t)dev->rings[1].size << 16,
 		.mtu = cp->mtu,

@@ -63,7 +63,7 @@ void forward_quarantine(struct forwarder *fwd, struct port *port, unsigned int f
 	/* Where memory is gone we read zeros, and what a ring of zeros is at fault for is not the guest's ring. */
 	if (guest_memory_faulted(port->memory))
 		fault = PORT_FAULT_MEMORY_SHRUNK;
-	port_pause(port);
+	port_pause(port, false);
 	if (__atomic_compare_exchange_n(&port->fault, &none, fault, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		wake_main(fwd);
 }
@@ -243,7 +243,7 @@ static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, u
 			fwd->wait[index] = NULL;
 			fwd->batch.packets[index].reason = DROP_OUT_FULL + 1;
 			/* Nothing was taken for so long: the next ones shall not wait in vain. */
-			for (; queue < load_relaxed(&port->pairs_running); queue++)
+			for (; queue < port_pairs(port); queue++)
 				store_relaxed(&port->rxq[queue].stalled, true);
 		}
 		if (fwd->batch.packets[index].reason)
@@ -416,7 +416,7 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq)
 		if (i > 0 && txq->waiting[i].port == txq->waiting[i - 1].port)
 			continue;
 		to = datapath_port(fwd->dp, txq->waiting[i].port);
-		for (unsigned int queue = 0; to && queue < load_acquire(&to->pairs_running); queue++)
+		for (unsigned int queue = 0; to && queue < port_pairs(to); queue++)
 			ready |= rxq_want_kick(&to->rxq[queue]);
 	}
 	return txq_kicks_on(txq) || ready;
