@@ -578,6 +578,9 @@ int netfront_reconnect(struct netfront *nf, bool fresh)
 	struct netfront_queue *queue;
 	int err = 0;
 
+	/* A back end that is alive might use the rings until it sees that we have hung up. */
+	if (!vhost_frontend_check(&nf->fe))
+		netfront_stop(nf);
 	nf->step = "reconnect";
 	vhost_frontend_close(&nf->fe);
 	for (unsigned int i = 0; i <= 2 * nf->config.pairs; i++)

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/compiler.h"
 #include "vhost/netfront_internal.h"
 
@@ -402,7 +403,8 @@ void netfront_disarm(struct netfront_queue *queue)
 	drain_call(queue);
 }
 
-int netfront_wait(struct netfront *nf, unsigned int pair, unsigned int what, int timeout_ms)
+/* Sleeps once. Returns what is ready, which may be nothing: a call may be late. */
+static int wait_once(struct netfront *nf, unsigned int pair, unsigned int what, int timeout_ms)
 {
 	struct netfront_queue *queues[2] = {netfront_rx(nf, pair), netfront_tx(nf, pair)};
 	struct pollfd pfds[3] = {{.fd = nf->fe.sock, .events = POLLRDHUP}};
@@ -434,6 +436,25 @@ int netfront_wait(struct netfront *nf, unsigned int pair, unsigned int what, int
 	if (!ready && events > 0 && pfds[0].revents)
 		return -ECONNRESET;
 	return (int)ready;
+}
+
+int netfront_wait(struct netfront *nf, unsigned int pair, unsigned int what, int timeout_ms)
+{
+	uint64_t deadline = clock_now_ns() + (uint64_t)max(timeout_ms, 0) * NS_PER_MS;
+
+	for (;;) {
+		int ready = wait_once(nf, pair, what, timeout_ms);
+		uint64_t now;
+
+		if (ready)
+			return ready;
+		if (timeout_ms < 0)
+			continue;
+		now = clock_now_ns();
+		if (now >= deadline)
+			return 0;
+		timeout_ms = (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS);
+	}
 }
 
 /* The control queue. */

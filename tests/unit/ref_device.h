@@ -21,9 +21,12 @@ struct ref_device {
 	uint16_t avail_next; /* of the chain that is taken next */
 	uint16_t used_next;
 	uint16_t called_at; /* used index when the driver was last thought of */
-	/* Memory of the guest's address addr is at memory + addr - base. */
+	/* Memory of the guest's address addr is at memory + addr - base, or where translate says.
+	 */
 	uint8_t *memory;
 	uint64_t base;
+	void *(*translate)(void *arg, uint64_t addr, uint32_t len);
+	void *arg;
 };
 
 struct ref_chain {
@@ -34,9 +37,10 @@ struct ref_chain {
 	struct vring_desc pieces[REF_PIECES_MAX];
 };
 
-static inline void *ref_at(const struct ref_device *dev, uint64_t addr)
+static inline void *ref_at(const struct ref_device *dev, uint64_t addr, uint32_t len)
 {
-	return dev->memory + (addr - dev->base);
+	return dev->translate ? dev->translate(dev->arg, addr, len)
+			      : dev->memory + (addr - dev->base);
 }
 
 /* Walks one table from `at`. False: it is not well-formed. */
@@ -87,7 +91,8 @@ static inline bool ref_take(struct ref_device *dev, struct ref_chain *chain)
 	if (first.flags & VRING_DESC_F_INDIRECT) {
 		chain->indirect = true;
 		if (first.flags != VRING_DESC_F_INDIRECT || first.len % sizeof(first) != 0 ||
-		    !ref_walk(ref_at(dev, first.addr), first.len / sizeof(first), 0, chain))
+		    !ref_walk(ref_at(dev, first.addr, first.len), first.len / sizeof(first), 0,
+			      chain))
 			chain->out = chain->in = 0;
 	} else if (!ref_walk(dev->ring.desc, dev->ring.size, chain->head, chain)) {
 		chain->out = chain->in = 0;
