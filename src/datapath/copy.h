@@ -29,7 +29,12 @@ static force_inline void copy_short(void *dst, const void *src, size_t size)
 
 	if (size >= 64) {
 		copy_fixed(to, from, 64);
-		copy_fixed(to + size - 64, from + size - 64, 64);
+		if (size > 96)
+			copy_fixed(to + size - 64, from + size - 64, 64);
+		else if (size > 80)
+			copy_fixed(to + size - 32, from + size - 32, 32);
+		else
+			copy_fixed(to + size - 16, from + size - 16, 16);
 	} else if (size >= 32) {
 		copy_fixed(to, from, 32);
 		copy_fixed(to + size - 32, from + size - 32, 32);

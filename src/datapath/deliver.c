@@ -158,11 +158,13 @@ struct progress {
 	bool planned;        /* plans[] holds the next packet's */
 	unsigned int reason; /* != 0: the rest is lost for this reason; enum drop_reason + 1 */
 	bool empty;          /* the rest has to wait */
+	bool incomplete;     /* something was lost or waits */
 };
 
 static void lose(struct progress *p, unsigned int reason)
 {
 	p->fwd->batch.packets[p->delivery->indexes[p->next]].reason = (uint16_t)reason;
+	p->incomplete = true;
 	p->next++;
 	p->planned = false;
 }
@@ -222,6 +224,31 @@ static bool reserve_segments(struct progress *p, struct offload_todo todo)
 	p->next++;
 	p->planned = false;
 	return true;
+}
+
+/* The leading packets that go as they are, into one buffer each. */
+static force_inline void reserve_simple(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	const uint8_t *indexes = p->delivery->indexes + p->next;
+	const unsigned int left = p->delivery->count - p->next;
+	const uint32_t net_hdr_len = p->rxq->net_hdr_len;
+	uint32_t bytes[TXQ_BATCH];
+	unsigned int count, taken;
+
+	for (count = 0; count < left; count++) {
+		const struct packet *packet = &fwd->batch.packets[indexes[count]];
+
+		if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type))
+			break;
+		bytes[count] = net_hdr_len + packet->length;
+	}
+	taken = rxq_take_simple(p->rxq, &fwd->res, bytes, count);
+	for (unsigned int i = 0; i < taken; i++) {
+		fwd->units[i].packet = indexes[i];
+		fwd->units[i].whole = true;
+	}
+	p->next += taken;
 }
 
 static force_inline bool reserve_next(struct progress *p)
@@ -299,6 +326,7 @@ static void wait_for_buffers(struct progress *p)
 {
 	struct forwarder *fwd = p->fwd;
 
+	p->incomplete = true;
 	for (; p->next < p->delivery->count; p->next++) {
 		unsigned int index = p->delivery->indexes[p->next];
 		struct txq_waiting *wait = &fwd->waits[index];
@@ -331,7 +359,7 @@ static unsigned int choose_queue(const struct packet *packet, uint32_t pairs)
 	return (unsigned int)(((uint64_t)packet_hash(packet) * pairs) >> 32);
 }
 
-static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
+static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
 {
 	struct progress p = {.fwd = fwd, .to = to, .rxq = rxq, .delivery = delivery};
 	bool call = false;
@@ -345,6 +373,7 @@ static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 				p.reason = DROP_OUT_DOWN + 1;
 			break;
 		}
+		reserve_simple(&p);
 		while (p.next < delivery->count && reserve_next(&p))
 			;
 		if (unlikely(p.empty && load_relaxed(&rxq->stalled)))
@@ -364,29 +393,29 @@ static void deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		lose(&p, p.reason);
 	if (p.empty)
 		defer(&p);
+	return !p.incomplete;
 }
 
-void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery)
+bool deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery)
 {
 	struct port *port = datapath_port(fwd->dp, to);
 	uint32_t pairs = port ? load_acquire(&port->pairs_running) : 0;
 	struct progress changing = {.fwd = fwd, .to = port, .delivery = delivery};
 	uint8_t indexes[PORT_PAIRS_MAX][TXQ_BATCH];
 	unsigned int counts[PORT_PAIRS_MAX] = {0};
+	bool complete = true;
 
 	if (unlikely(pairs == 0)) {
 		for (unsigned int i = 0; i < delivery->count; i++)
 			fwd->batch.packets[delivery->indexes[i]].reason = DROP_OUT_DOWN + 1;
-		return;
+		return false;
 	}
 	if (unlikely(pairs == PORT_PAIRS_CHANGING)) {
 		defer(&changing);
-		return;
+		return false;
 	}
-	if (likely(pairs == 1)) {
-		deliver_to_queue(fwd, port, &port->rxq[0], delivery);
-		return;
-	}
+	if (likely(pairs == 1))
+		return deliver_to_queue(fwd, port, &port->rxq[0], delivery);
 	for (unsigned int i = 0; i < delivery->count; i++) {
 		unsigned int queue = choose_queue(&fwd->batch.packets[delivery->indexes[i]], pairs);
 
@@ -396,6 +425,7 @@ void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery
 		struct delivery part = {indexes[i], counts[i], delivery->may_wait};
 
 		if (counts[i])
-			deliver_to_queue(fwd, port, &port->rxq[i], &part);
+			complete &= deliver_to_queue(fwd, port, &port->rxq[i], &part);
 	}
+	return complete;
 }

@@ -137,7 +137,8 @@ static void count_flows(struct forwarder *fwd)
 	}
 }
 
-static void look_up(struct forwarder *fwd, struct txq *txq)
+/* Returns the flow of the whole batch, if it is one and nothing is lost; else NULL, and flows[] tells. */
+static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
 {
 	struct txq_batch *batch = &fwd->batch;
 	uint32_t generation = flow_table_generation(fwd->dp->flows);
@@ -162,7 +163,7 @@ static void look_up(struct forwarder *fwd, struct txq *txq)
 	}
 	stats_add(&fwd->worker_stats->flow_hits_last, batch->count - missing - lost);
 	if (likely(!missing))
-		return;
+		return lost ? NULL : last;
 	/* Lost packets have stale keys, whose result nobody looks at. */
 	flow_table_lookup(fwd->dp->flows, fwd->keys, fwd->flows, batch->count);
 	for (unsigned int i = 0; i < batch->count; i++) {
@@ -176,6 +177,7 @@ static void look_up(struct forwarder *fwd, struct txq *txq)
 	stats_add(&fwd->worker_stats->flow_hits_table, missing);
 	txq->last_flow = last;
 	txq->last_flow_generation = generation;
+	return NULL;
 }
 
 static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)
@@ -226,7 +228,16 @@ static void miss(struct forwarder *fwd, struct txq *txq, unsigned int index)
 	fwd->wait[index] = wait;
 }
 
-/* After a delivery: what was lost is counted at the receiver, what has waited too long is lost. */
+static void expire(struct forwarder *fwd, struct port *port, unsigned int index)
+{
+	fwd->wait[index] = NULL;
+	fwd->batch.packets[index].reason = DROP_OUT_FULL + 1;
+	/* Nothing was taken for so long: the next ones shall not wait in vain. */
+	for (unsigned int queue = 0; queue < port_pairs(port); queue++)
+		store_relaxed(&port->rxq[queue].stalled, true);
+}
+
+/* After a delivery that was not complete: what was lost is counted at the receiver, what has waited too long is lost. */
 static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
 {
 	struct port *port = datapath_port(fwd->dp, to);
@@ -236,16 +247,8 @@ static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, u
 
 		if (likely(!fwd->wait[index] && !fwd->batch.packets[index].reason))
 			continue;
-		if (fwd->wait[index] && port &&
-		    forward_now(fwd) - fwd->waits[index].since_ns > port->wait_ns) {
-			unsigned int queue = 0;
-
-			fwd->wait[index] = NULL;
-			fwd->batch.packets[index].reason = DROP_OUT_FULL + 1;
-			/* Nothing was taken for so long: the next ones shall not wait in vain. */
-			for (; queue < port_pairs(port); queue++)
-				store_relaxed(&port->rxq[queue].stalled, true);
-		}
+		if (fwd->wait[index] && port && forward_now(fwd) - fwd->waits[index].since_ns > port->wait_ns)
+			expire(fwd, port, index);
 		if (fwd->batch.packets[index].reason)
 			count_drop(fwd, to, fwd->batch.packets[index].reason);
 	}
@@ -255,8 +258,8 @@ static void send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexe
 {
 	struct delivery delivery = {.indexes = indexes, .count = count, .may_wait = true};
 
-	deliver(fwd, to, &delivery);
-	settle(fwd, to, indexes, count);
+	if (unlikely(!deliver(fwd, to, &delivery)))
+		settle(fwd, to, indexes, count);
 }
 
 /* One copy each for every output. Nobody waits for one of many. */
@@ -267,8 +270,8 @@ static void send_to_many(struct forwarder *fwd, const struct flow *flow, const u
 	for (uint32_t action = 0; action < flow->action_count; action++) {
 		uint32_t to = flow->actions[action].value;
 
-		deliver(fwd, to, &delivery);
-		settle(fwd, to, indexes, count);
+		if (!deliver(fwd, to, &delivery))
+			settle(fwd, to, indexes, count);
 		for (unsigned int i = 0; i < count; i++) {
 			fwd->batch.packets[indexes[i]].reason = 0;
 			fwd->segment[indexes[i]] = 0;
@@ -314,6 +317,15 @@ static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int
 }
 
 _Static_assert(TXQ_BATCH <= 32, "a batch's packets are bits of a word");
+
+/* A batch of one flow: no sorting. */
+static void act_on_one(struct forwarder *fwd, const struct flow *flow)
+{
+	static const uint8_t all[TXQ_BATCH] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+					       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+	send_group(fwd, flow->actions[0].value, all, fwd->batch.count);
+}
 
 static void act(struct forwarder *fwd, struct txq *txq)
 {
@@ -367,6 +379,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	struct port *port = datapath_port(fwd->dp, txq->port);
 	struct txq_batch *batch = &fwd->batch;
 	unsigned int waiting = 0, new_waiting = 0, progress;
+	const struct flow *flow;
 
 	if (unlikely(!port || !load_acquire(&txq->live)))
 		return 0;
@@ -381,8 +394,11 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 		return 0;
 	}
 	prepare_waits(fwd, txq);
-	look_up(fwd, txq);
-	act(fwd, txq);
+	flow = look_up(fwd, txq);
+	if (likely(flow && is_single_output(flow)))
+		act_on_one(fwd, flow);
+	else
+		act(fwd, txq);
 	count_received(fwd, txq);
 	count_flows(fwd);
 	stats_add(&fwd->worker_stats->turns, 1);
@@ -455,7 +471,7 @@ bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, u
 	fwd->batch.pieces[0].length = length;
 	packet->pieces = fwd->batch.pieces;
 	packet->piece_count = 1;
-	deliver(fwd, port, &delivery);
-	settle(fwd, port, &index, 1);
+	if (!deliver(fwd, port, &delivery))
+		settle(fwd, port, &index, 1);
 	return packet->reason == 0;
 }

@@ -81,8 +81,11 @@ struct delivery {
 	bool may_wait; /* what finds no buffers waits; else it is dropped */
 };
 
-/* Sets wait[] of packets that have to wait and packet.reason of those that are lost at the receiver. */
-void deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery);
+/*
+ * True: all went. False: wait[] is set of packets that have to wait, and packet.reason of those that are lost at the
+ * receiver.
+ */
+bool deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery);
 
 /* Calls the guest behind fd (-1: it wants none). False: that blocked, and the port is quarantined for it. */
 bool forward_call(struct forwarder *fwd, struct port *port, int fd);

@@ -117,6 +117,52 @@ static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, uint
 	return answer;
 }
 
+unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const uint32_t *bytes, unsigned int count)
+{
+	const struct vring_split ring = rxq->ring;
+	const struct guest_memory *memory = rxq->walk.memory;
+	uint16_t heads[RXQ_UNITS_MAX];
+	const uint16_t start = rxq->last_avail;
+	unsigned int available = (uint16_t)(rxq->avail_seen - start);
+	struct guest_region region;
+	unsigned int taken;
+
+	if (available < count && look_for_buffers(rxq))
+		available = (uint16_t)(rxq->avail_seen - start);
+	count = min(count, available);
+	count = min(count, (unsigned int)RXQ_UNITS_MAX);
+	if (unlikely(count == 0 || rxq->walk.hint >= memory->count))
+		return 0;
+	region = memory->regions[rxq->walk.hint];
+	for (unsigned int i = 0; i < count; i++) {
+		heads[i] = READ_ONCE(ring.avail->ring[(uint16_t)(start + i) & ring.mask]);
+		if (likely(heads[i] < ring.size))
+			__builtin_prefetch(&ring.desc[heads[i]]);
+	}
+	for (taken = 0; taken < count; taken++) {
+		struct vring_desc desc;
+		uint64_t offset;
+
+		if (unlikely(heads[taken] >= ring.size))
+			break;
+		desc = vring_desc_fetch(&ring.desc[heads[taken]]);
+		offset = desc.addr - region.guest_addr;
+		if (unlikely(desc.flags != VRING_DESC_F_WRITE || desc.len < bytes[taken] || offset >= region.size ||
+			     desc.len > region.size - offset))
+			break;
+		res->pieces[taken] = (struct chain_piece){region.host + offset, desc.len};
+		res->elems[taken] = (struct vring_used_elem){heads[taken], bytes[taken]};
+		res->units[taken] = (struct rxq_unit){(uint16_t)taken, 1, 1};
+	}
+	rxq->last_avail = (uint16_t)(start + taken);
+	res->unit_count = taken;
+	res->piece_count = taken;
+	res->elem_count = taken;
+	if (unlikely(load_relaxed(&rxq->stalled)) && taken)
+		store_relaxed(&rxq->stalled, false);
+	return taken;
+}
+
 enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes)
 {
 	const unsigned int first_piece = res->piece_count;

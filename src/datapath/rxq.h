@@ -90,6 +90,11 @@ uint16_t rxq_stop(struct rxq *rxq); /* the base to start from again */
  * After true: rxq_take any number of times, then rxq_reserve_end, which frees the queue.
  */
 bool rxq_reserve_begin(struct rxq *rxq, struct rxq_reservation *res);
+/*
+ * The common case, right after rxq_reserve_begin: one buffer of one piece for each of count frames, bytes[i] with net
+ * header. Returns how many frames got theirs; whatever is not so simple is left to rxq_take.
+ */
+unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const uint32_t *bytes, unsigned int count);
 enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes);
 void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res);
 

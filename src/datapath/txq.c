@@ -134,20 +134,20 @@ static void stage_slow(struct txq *txq, struct txq_batch *batch, struct packet *
 
 /* The common case: everything in one buffer, a current driver's net header, no offload. */
 static force_inline void stage(struct txq *txq, struct txq_batch *batch, struct packet *packet,
-			       struct chain_piece *pieces, unsigned int count)
+			       struct chain_piece *pieces)
 {
 	const uint32_t total = pieces->length;
 	uint32_t staged;
 
-	if (unlikely(count != 1 || txq->net_hdr_len != VIRTIO_NET_HDR_LEN || total < VIRTIO_NET_HDR_LEN + ETH_HEADER ||
-		     total > VIRTIO_NET_HDR_LEN + VIRTIO_NET_FRAME_MAX)) {
-		stage_slow(txq, batch, packet, pieces, count);
+	if (unlikely(packet->piece_count != 1 || txq->net_hdr_len != VIRTIO_NET_HDR_LEN ||
+		     total - (VIRTIO_NET_HDR_LEN + ETH_HEADER) > VIRTIO_NET_FRAME_MAX - ETH_HEADER)) {
+		stage_slow(txq, batch, packet, pieces, packet->piece_count);
 		return;
 	}
 	staged = min(total, (uint32_t)(VIRTIO_NET_HDR_LEN + PACKET_HEAD_FIRST));
 	copy_short(&packet->net, pieces->data, staged);
 	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
-		stage_slow(txq, batch, packet, pieces, count);
+		stage_slow(txq, batch, packet, pieces, 1);
 		return;
 	}
 	memset(&packet->net.hdr, 0, sizeof(packet->net.hdr));
@@ -156,8 +156,6 @@ static force_inline void stage(struct txq *txq, struct txq_batch *batch, struct 
 	packet->head_length = (uint16_t)(staged - VIRTIO_NET_HDR_LEN);
 	pieces->data += VIRTIO_NET_HDR_LEN;
 	pieces->length -= VIRTIO_NET_HDR_LEN;
-	packet->pieces = pieces;
-	packet->piece_count = 1;
 	batch->staged_bytes += staged;
 }
 
@@ -186,54 +184,89 @@ static unsigned int gather_heads(struct txq *txq, struct txq_batch *batch, uint1
 	return count;
 }
 
+/* One direct buffer in the region that served last; what is not so simple is left to chain_fetch. */
+static force_inline bool fetch_simple(const struct vring_split *ring, const struct guest_region *region, uint16_t head,
+				      struct chain_piece *piece)
+{
+	struct vring_desc desc;
+	uint64_t offset;
+
+	if (unlikely(head >= ring->size))
+		return false;
+	desc = vring_desc_fetch(&ring->desc[head]);
+	offset = desc.addr - region->guest_addr;
+	if (unlikely(desc.flags || desc.len == 0 || offset >= region->size || desc.len > region->size - offset))
+		return false;
+	piece->data = region->host + offset;
+	piece->length = desc.len;
+	return true;
+}
+
+/* Walks the chains at heads. Returns how many, or -1: the ring is broken. */
+static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, unsigned int count)
+{
+	const struct guest_memory *memory = txq->walk.memory;
+	const struct vring_split ring = txq->ring;
+	struct guest_region region = {0};
+	unsigned int used = 0;
+
+	if (likely(txq->walk.hint < memory->count))
+		region = memory->regions[txq->walk.hint];
+	for (unsigned int i = 0; i < count; i++) {
+		struct packet *packet = &batch->packets[i];
+		struct chain_piece *pieces = &batch->pieces[used];
+		unsigned int piece_count = 1;
+
+		packet->ring_head = heads[i];
+		packet->reason = 0;
+		packet->pieces = pieces;
+		if (unlikely(used == TXQ_PIECES_MAX || !fetch_simple(&ring, &region, heads[i], pieces))) {
+			unsigned int room = min(TXQ_PIECES_MAX - used, (unsigned int)CHAIN_PIECES_MAX);
+			enum chain_verdict verdict = chain_fetch(&txq->walk, heads[i], pieces, room, &piece_count);
+
+			if (unlikely(verdict >= CHAIN_BROKEN)) {
+				txq->fault = verdict;
+				return -1;
+			}
+			/* Perhaps only our own room was too small: the rest is for the next turn. */
+			if (unlikely(verdict == CHAIN_LENGTH && room < CHAIN_PIECES_MAX))
+				return (int)i;
+			if (unlikely(verdict != CHAIN_OK)) {
+				packet->reason = (uint16_t)verdict_reason(verdict);
+				packet->length = 0;
+				continue;
+			}
+		}
+		packet->piece_count = (uint16_t)piece_count;
+		__builtin_prefetch(pieces->data);
+		__builtin_prefetch(pieces->data + CACHE_LINE);
+		used += piece_count;
+	}
+	return (int)count;
+}
+
 bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 {
 	uint16_t heads[TXQ_BATCH];
-	uint16_t counts[TXQ_BATCH];
-	unsigned int count = gather_heads(txq, batch, heads);
-	unsigned int used_pieces = 0;
+	unsigned int gathered = gather_heads(txq, batch, heads);
+	int count;
 
 	batch->count = 0;
 	batch->staged_bytes = 0;
 	if (unlikely(txq->fault != CHAIN_OK))
 		return false;
-	for (unsigned int i = 0; i < count; i++) {
-		struct packet *packet = &batch->packets[i];
-		unsigned int pieces = 0;
-		enum chain_verdict verdict = chain_fetch_one(&txq->walk, heads[i], &batch->pieces[used_pieces],
-							     min(TXQ_PIECES_MAX - used_pieces, (unsigned int)CHAIN_PIECES_MAX),
-							     &pieces);
-
-		if (unlikely(verdict >= CHAIN_BROKEN)) {
-			txq->fault = verdict;
-			return false;
-		}
-		if (unlikely(verdict == CHAIN_LENGTH && TXQ_PIECES_MAX - used_pieces < CHAIN_PIECES_MAX)) {
-			/* Perhaps only our own room was too small: the rest is for the next turn. */
-			count = i;
-			break;
-		}
-		packet->ring_head = heads[i];
-		packet->reason = 0;
-		packet->pieces = &batch->pieces[used_pieces];
-		counts[i] = (uint16_t)pieces;
-		if (unlikely(verdict != CHAIN_OK)) {
-			packet->reason = (uint16_t)verdict_reason(verdict);
-			packet->length = 0;
-			continue;
-		}
-		__builtin_prefetch(packet->pieces->data);
-		used_pieces += pieces;
-	}
-	for (unsigned int i = 0; i < count; i++) {
+	count = fetch_chains(txq, batch, heads, gathered);
+	if (unlikely(count < 0))
+		return false;
+	batch->count = (unsigned int)count;
+	for (unsigned int i = 0; i < batch->count; i++) {
 		struct packet *packet = &batch->packets[i];
 
 		if (likely(!packet->reason))
-			stage(txq, batch, packet, &batch->pieces[packet->pieces - batch->pieces], counts[i]);
+			stage(txq, batch, packet, &batch->pieces[packet->pieces - batch->pieces]);
 	}
-	batch->count = count;
-	batch->retried = min(batch->retried, count);
-	txq->last_avail = (uint16_t)(txq->last_avail + (count - batch->retried));
+	batch->retried = min(batch->retried, batch->count);
+	txq->last_avail = (uint16_t)(txq->last_avail + (batch->count - batch->retried));
 	return true;
 }
 
