@@ -156,8 +156,9 @@ int netfront_start_queue(struct netfront *nf, struct netfront_queue *queue);
 int netfront_stop_queue(struct netfront *nf, struct netfront_queue *queue);
 
 /*
- * Stops the queues if the back end is still there, hangs up and attaches again. fresh: as a guest that was reset; all buffers are back in the pool.
- * Else as a VMM whose back end was restarted: what was published and not used is offered again.
+ * Stops the queues if the back end is still there, hangs up and attaches again. fresh: as a guest
+ * that was reset; all buffers are back in the pool. Else as a VMM whose back end was restarted:
+ * what was published and not used is offered again.
  */
 int netfront_reconnect(struct netfront *nf, bool fresh);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What netfront.c (set-up) and netfront_io.c (frames) need of each other, and nobody else.
+ * What the parts of netfront need of each other, and nobody else: netfront.c (its life),
+ * netfront_memory.c, netfront_io.c (frames), netfront_notify.c.
  */
 #ifndef LASTHOP_VHOST_NETFRONT_INTERNAL_H
 #define LASTHOP_VHOST_NETFRONT_INTERNAL_H
@@ -14,5 +15,11 @@ int netfront_fill(struct netfront *nf, struct netfront_queue *queue);
 /* Collects all that was used: received chains wait in held for the next receive, sent buffers are
  * idle again. */
 int netfront_drain(struct netfront *nf, struct netfront_queue *queue);
+
+/* All buffers of a queue that is not started are idle again. */
+void netfront_clear_queue(const struct netfront *nf, struct netfront_queue *queue);
+
+/* What every poll begins with: the kick that netfront_flush() left for later. -EPROTO: faulty. */
+int netfront_begin_poll(struct netfront *nf, struct netfront_queue *queue);
 
 #endif
