@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# test: asan
+"""The command line: what it answers, with which exit status, and that an error changes nothing."""
+
+import json
+import os
+import pathlib
+
+from running import Switch, cli, expect, expect_equal, listen, run_tests
+
+
+def refused(result, status, *words):
+    expect_equal(result[0], status, f"exit status of {result}")
+    for word in words:
+        expect(word in result[2], f"{word!r} is not in {result[2]!r}")
+    expect(result[2].startswith("lasthop: "), f"who says {result[2]!r}?")
+    expect_equal(result[1], "", "output of an error")
+
+
+def without_a_switch(top):
+    """without a switch"""
+    nowhere = os.path.join(top, "nowhere")
+    for words in (["port", "show"], ["flow", "show"], ["mac", "show"], ["bridge", "show"], ["stats"],
+                  ["port", "del", "a"], ["port", "add", "a=/tmp/a.sock"]):
+        refused(cli("--dir", nowhere, *words), 3, nowhere, "lasthop run")
+    status, output, _ = cli("version", "--dir", nowhere)
+    expect(status == 0 and output.startswith("lasthop "), "version needs no switch")
+    expect("version" in json.loads(cli("--dir", nowhere, "--json", "version")[1]), "version as JSON")
+
+
+def help_and_usage(_top):
+    """help and wrong usage"""
+    for words in ([], ["port"], ["run"], ["bridge"], ["flow"], ["mac"], ["stats"], ["version"]):
+        status, output, _ = cli("help", *words)
+        expect(status == 0 and output.startswith("Usage: lasthop"), f"help of {words}")
+        expect_equal(cli(*words, "--help"), (0, output, ""), f"--help of {words}")
+    expect_equal(cli()[0], 2, "exit status without a command")
+    refused(cli("prot"), 2, "prot", "help")
+    refused(cli("help", "prot"), 2, "prot")
+    refused(cli("--colour", "port"), 2, "--colour")
+    refused(cli("port"), 2, "port add|del|show")
+    refused(cli("port", "add"), 2, "NAME=PATH")
+    refused(cli("port", "del"), 2, "port del NAME")
+    refused(cli("port", "show", "--colour"), 2, "--colour")
+    refused(cli("port", "show", "--dir"), 2, "--dir")
+    refused(cli("port", "show", "--json=yes"), 2, "--json")
+    refused(cli("stats", "a", "b"), 2, "stats")
+    refused(cli("bridge", "show", "--mac-age", "30"), 2, "bridge add")
+
+
+def wrong_run(top):
+    """a switch that cannot be had as asked for"""
+    directory = os.path.join(top, "run")
+
+    def run(*words):
+        return cli("run", "--dir", directory, *words)
+
+    refused(run("--port", "a"), 2, "NAME=PATH")
+    refused(run("--port", "a b=/tmp/x"), 2, "letters")
+    refused(run("--port", "a=/tmp/x,queues=99"), 2, "1 to 16")
+    refused(run("--port", "a=" + "/x" * 60), 2, "bytes")
+    refused(run("--bridge", "x,mac-age=1"), 2, "10 to 86400")
+    refused(run("--colour"), 2, "--colour")
+    refused(run("--port"), 2, "needs an argument")
+    refused(run("a"), 2, "not an option")
+    refused(cli("run", "--dir", os.path.join(top, "x" * 100)), 2, "too long")
+    refused(cli("run", "--dir", os.path.join(top, "missing/run")), 1, "missing")
+    status, output, errors = run("--port", f"a={top}/missing/a.sock")
+    expect(status == 1 and output == "" and "No such file" in errors, f"a socket's directory is missing: {errors}")
+    status, _, errors = run("--port", f"a={top}/a.sock", "--port", f"b={top}/a.sock")
+    expect(status == 1 and "same name or path" in errors, errors)
+    status, _, errors = run("--workers", "0")
+    expect(status == 1 and "--workers" in errors, errors)
+    taken = listen(os.path.join(top, "taken.sock"))
+    status, _, errors = run("--port", f"a={top}/taken.sock")
+    expect(status == 1 and "in use" in errors, errors)
+    taken.close()
+    expect(os.path.exists(os.path.join(top, "taken.sock")), "somebody else's socket was removed")
+    # Nobody answers there any more: it is replaced.
+    switch = Switch(top, "taken")
+    switch.stop()
+    plain = pathlib.Path(top, "plain.sock")
+    plain.write_text("precious")
+    status, _, errors = run("--port", f"a={plain}")
+    expect(status == 1 and plain.read_text() == "precious", errors)
+    plain.unlink()
+
+
+def ports_and_bridges(top):
+    """ports and bridges come and go"""
+    switch = Switch(top, "a")
+    state = switch.dir / "state.json"
+    expect_equal(os.stat(switch.socket("a")).st_mode & 0o777, 0o660, "mode of a port's socket")
+    expect_equal(os.stat(switch.dir / "api.sock").st_mode & 0o777, 0o600, "mode of the API's socket")
+    switch.ok("port", "add", switch.spec("b,queues=2,mtu=1400,mac-limit=5,tso=off"))
+    switch.ok("bridge", "add", "lan", "--mac-age", "30")
+    switch.ok("port", "add", switch.spec("c,bridge=lan,mode=client"))
+    before = state.read_text()
+    for result, status, *words in (
+            (switch.cli("port", "add", switch.spec("a")), 1, "already"),
+            (switch.cli("port", "add", f"x={switch.socket('a')}"), 1, "port 'a' is at"),
+            (switch.cli("port", "add", f"x={top}/missing/x.sock"), 1, "does not exist"),
+            (switch.cli("port", "add", switch.spec("x,bridge=wan")), 1, "no bridge 'wan'", "br0", "lan"),
+            (switch.cli("port", "add", switch.spec("x,mode=both")), 2, "server", "client"),
+            (switch.cli("port", "del", "x"), 1, "no port 'x'", "a b c"),
+            (switch.cli("port", "show", "x"), 1, "no port 'x'", "a b c"),
+            (switch.cli("stats", "x"), 1, "no port 'x'"),
+            (switch.cli("flow", "show", "--port", "x"), 1, "no port 'x'"),
+            (switch.cli("mac", "show", "--bridge", "x"), 1, "no bridge 'x'", "lan"),
+            (switch.cli("bridge", "add", "lan"), 1, "already"),
+            (switch.cli("bridge", "add", "a/b"), 2, "letters"),
+            (switch.cli("bridge", "del", "lan"), 1, "still has ports", "'c'"),
+            (switch.cli("bridge", "del", "wan"), 1, "no bridge 'wan'")):
+        refused(result, status, *words)
+    expect_equal(state.read_text(), before, "the state after errors")
+    expect(not os.path.exists(switch.socket("x")), "a socket of a port that was refused")
+
+    b = switch.port("b")
+    expect_equal([b[key] for key in ("name", "bridge", "mode", "queues", "mtu", "mac_limit", "state")],
+                 ["b", "br0", "server", 2, 1400, 5, "down"], "port b")
+    expect("host-tso4" in b["features_off"] and "csum" not in b["features_off"], f"features off: {b}")
+    expect_equal({row["name"]: row["ports"] for row in switch.json("bridge", "show")["bridges"]},
+                 {"br0": ["a", "b"], "lan": ["c"]}, "bridges")
+    expect_equal(switch.json("mac", "show"), {"macs": []})
+    expect_equal(switch.json("flow", "show"), {"flows": []})
+    expect_equal([row["name"] for row in switch.json("stats")["ports"]], ["a", "b", "c"], "ports in the statistics")
+    for words, word in ((["port", "show"], "PORT"), (["port", "show", "a", "b"], "features"), (["stats"], "PORT"),
+                        (["port", "show", "--detail"], "memory"), (["bridge", "show"], "lan"),
+                        (["flow", "show"], "BRIDGE"), (["mac", "show"], "MAC"), (["version"], "data plane")):
+        expect(word in switch.ok(*words), f"{word} in the output of {words}")
+
+    switch.ok("port", "del", "c")
+    switch.ok("bridge", "del", "lan")
+    switch.ok("port", "del", "a")
+    expect(not os.path.exists(switch.socket("a")), "the socket of a port that was deleted")
+    expect_equal([row["name"] for row in switch.json("port", "show")["ports"]], ["b"], "ports left")
+    expect_equal([row["name"] for row in switch.json("stats")["ports"]], ["b"], "ports left in the statistics")
+    switch.ok("port", "add", switch.spec("a"))
+    switch.stop()
+
+
+def one_per_directory(top):
+    """one switch per directory"""
+    switch = Switch(top, "a")
+    refused(cli("run", "--dir", switch.dir), 1, f"process {switch.process.pid}", "--dir")
+    expect_equal(switch.port("a")["state"], "down", "the first one")
+    other = Switch(top, "b", dir_name="other")
+    other.stop()
+    switch.stop()
+    open_to_all = pathlib.Path(top, "open")
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    refused(cli("run", "--dir", open_to_all), 1, "other users")
+    open_to_all.rmdir()
+
+
+def sixty_four_ports(top):
+    """64 ports"""
+    names = [f"p{i}" for i in range(64)]
+    switch = Switch(top, *names)
+    expect_equal([row["name"] for row in switch.json("port", "show")["ports"]], names, "ports")
+    switch.stop()
+
+
+run_tests(without_a_switch, help_and_usage, wrong_run, ports_and_bridges, one_per_directory, sixty_four_ports)
