@@ -23,6 +23,7 @@ import traceback
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+_started = time.monotonic()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -175,7 +176,6 @@ class Lab:
 
 def run_test(test):
     """Run test(lab) as a program: exit 0 if it returns, else show why and exit 1."""
-    started = time.monotonic()
     with Lab() as lab:
         try:
             test(lab)
@@ -185,11 +185,11 @@ def run_test(test):
             lab.show_logs()
             status = 1
         else:
-            print(f"passed in {time.monotonic() - started:.1f} s")
+            print(f"passed in {time.monotonic() - _started:.1f} s")
             status = 0
     sys.exit(status)
 
 
 def step(text):
     """Tell what comes next; a test's output reads as the list of what it showed."""
-    print(f"- {text}", flush=True)
+    print(f"{time.monotonic() - _started:6.1f} s  {text}", flush=True)

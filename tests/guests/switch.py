@@ -39,6 +39,10 @@ class Switch:
     def socket(self, name):
         return str(self.lab.path / f"{name}.sock")
 
+    def listening(self):
+        """The ports whose sockets are the switch's."""
+        return [name for name, options in self.ports.items() if "mode=client" not in options]
+
     def uml_socket(self, name):
         """The socket for a front end that takes whatever it is offered."""
         return self.socket(name)
@@ -46,12 +50,10 @@ class Switch:
     def start(self):
         """Start, and return when the ports that are servers listen."""
         self.process = self.lab.spawn("switch", self._argv())
-        servers = [name for name, options in self.ports.items() if "mode=client" not in options]
-
         def listening():
             if self.process.poll() is not None:
                 raise Failure(f"the switch ended with {self.process.returncode}")
-            return all(os.path.exists(self.socket(name)) for name in servers)
+            return all(os.path.exists(self.socket(name)) for name in self.listening())
 
         wait_for(listening, "the switch's sockets")
 
@@ -89,7 +91,7 @@ class Lasthop(Switch):
 
     def stop(self):
         super().stop()
-        left = [name for name in self.ports if os.path.exists(self.socket(name))]
+        left = [name for name in self.listening() if os.path.exists(self.socket(name))]
         expect(not left, f"the switch left the sockets of {left} behind")
 
     def text(self, *words):

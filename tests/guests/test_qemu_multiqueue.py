@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# test: timeout 600
 """A VM with two queue pairs, and what a guest asks for through its control queue.
 
 QEMU itself answers the control queue; the switch sees the effect: queues enabled and disabled, frames from and to
@@ -26,7 +27,7 @@ def check_traffic(one, two):
     traffic.reach(one, two)
     traffic.ping(two, one.address)
     traffic.transfer(one, two, mebibytes=2)
-    traffic.transfer(two, one, one.address6, mebibytes=2)
+    traffic.transfer(two, one, two.address6, mebibytes=2)
 
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# test: timeout 600
 """Two real VMs of two kernel versions: ping, TCP, UDP, large frames and jumbo frames, and the switch's view of it."""
 
 import traffic
@@ -27,7 +28,7 @@ def test(lab):
     step("TCP each way, with segmentation offload, bytes unharmed")
     for sender, receiver in ((one, two), (two, one)):
         traffic.check_frames(sender, receiver, large=True)
-        traffic.check_frames(sender, receiver, large=True, address=receiver.address6)
+        traffic.check_frames(sender, receiver, large=True, address=sender.address6)
 
     step("iperf3 each way, one and four streams")
     for streams in (1, 4):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# test: timeout 600
 """VMs, drivers and the switch's own processes end in every way, under traffic; afterwards traffic flows again.
 
 Port b is in client mode: there QEMU listens and the switch connects.

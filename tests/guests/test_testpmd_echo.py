@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# test: timeout 600
 """A Linux guest and DPDK's testpmd on one switch: testpmd answers ARP and ping, and floods the guest with packets."""
 
 import traffic

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# test: timeout 600
 """DPDK's testpmd as the front end of both ports: packets go round through the switch, each port sends and receives.
 
 testpmd is started with its device's variants, with two queue pairs, as the listening side of the socket, and anew on
@@ -47,7 +48,7 @@ def variants(lab):
     switch = make_switch(lab, ["a", "b"])
     sockets = [switch.socket(name) for name in switch.ports]
     for number, (text, device) in enumerate(DEVICES.items()):
-        step(f"  {text}")
+        step(text)
         front = FrontEnd(lab, f"front{number}", sockets, device=device)
         go_round(switch, front)
         front.quit()
