@@ -31,7 +31,7 @@ struct stats_port {
 	uint64_t in_bytes;
 	uint64_t out_packets;
 	uint64_t out_bytes;
-	uint64_t out_segmented; /* packets that left here as several segments */
+	uint64_t out_segmented; /* of out_packets, those that were cut out of larger ones for this port */
 	uint64_t out_checksummed; /* packets whose checksum was filled for this port */
 	uint64_t calls;        /* notifications sent to the guest */
 	uint64_t kicks;        /* notifications from the guest that were seen */

@@ -262,6 +262,20 @@ void testbed_wait_in(struct testbed *bed, uint32_t port, uint64_t packets)
 	assert_int_equal(sum.in_packets, packets);
 }
 
+void testbed_wait_drops(struct testbed *bed, uint32_t port, enum drop_reason reason, uint64_t packets)
+{
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
+	struct stats_port sum;
+
+	do {
+		testbed_stats(bed, port, &sum);
+		if (sum.drops[reason] >= packets)
+			break;
+		nap();
+	} while (clock_now_ns() < deadline);
+	assert_int_equal(sum.drops[reason], packets);
+}
+
 void testbed_stats(struct testbed *bed, uint32_t port, struct stats_port *sum)
 {
 	struct stats_reader reader;

@@ -60,6 +60,8 @@ void testbed_wait_fault(struct testbed *bed, uint32_t port, uint64_t faults, con
 
 /* Waits (bounded) until the counters say that so many packets came in from the port: they lag behind the packets. */
 void testbed_wait_in(struct testbed *bed, uint32_t port, uint64_t packets);
+/* The same, until so many were dropped for this reason. */
+void testbed_wait_drops(struct testbed *bed, uint32_t port, enum drop_reason reason, uint64_t packets);
 /* Sums over the workers, at this moment. */
 void testbed_stats(struct testbed *bed, uint32_t port, struct stats_port *sum);
 void testbed_totals(struct testbed *bed, struct stats_worker *sum);
