@@ -102,13 +102,18 @@ static void count_received(struct forwarder *fwd, struct txq *txq)
 {
 	const struct txq_batch *batch = &fwd->batch;
 	struct stats_port *stats = &fwd->stats[txq->port];
-	uint64_t bytes = 0;
+	uint64_t packets = 0, bytes = 0;
 
-	for (unsigned int i = batch->retried; i < batch->count; i++)
+	/* When they are done: one that waits may be taken anew, after its queue was stopped. */
+	for (unsigned int i = 0; i < batch->count; i++) {
+		if (unlikely(fwd->wait[i]))
+			continue;
+		packets++;
 		bytes += batch->packets[i].length;
-	stats_add(&stats->in_packets, batch->count - batch->retried);
+	}
+	stats_add(&stats->in_packets, packets);
 	stats_add(&stats->in_bytes, bytes);
-	stats_add(&fwd->worker_stats->packets, batch->count - batch->retried);
+	stats_add(&fwd->worker_stats->packets, packets);
 	stats_add(&fwd->worker_stats->staged_bytes, batch->staged_bytes);
 }
 
