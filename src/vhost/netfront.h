@@ -55,7 +55,11 @@ struct netfront_config {
 	const char *path; /* of the socket; must stay valid */
 	bool listen;      /* the back end connects */
 	bool ack;         /* every message waits for its acknowledgement, where negotiated */
-	bool polling; /* the caller polls: kicks are decided on a call later, which is cheaper */
+	/*
+	 * The caller polls: a kick is decided on at the next call on that queue, which is cheaper;
+	 * so after the last send or give there must be one more (reclaim, take, receive).
+	 */
+	bool polling;
 	bool header_apart; /* the net header has a descriptor of its own */
 	bool mem_slots;    /* regions go one by one (ADD_MEM_REG) even if they fit into one table */
 	bool unsealed;     /* the memory file can be truncated, for those who want to */

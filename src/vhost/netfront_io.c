@@ -97,18 +97,19 @@ int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_ne
 	struct netfront_queue *queue = netfront_tx(nf, pair);
 	struct vq_buffer pieces[NETFRONT_PIECES_MAX];
 	uint32_t tag, len = nf->hdr_len;
+	int head, err = netfront_begin_poll(nf, queue);
 	unsigned int count;
 	uint8_t *buffer;
-	int head;
 
+	if (err)
+		return err;
 	for (unsigned int i = 0; i < iov_count; i++) {
 		if (iov[i].iov_len > queue->buffer_size - len)
 			return -EMSGSIZE;
 		len += (uint32_t)iov[i].iov_len;
 	}
 	if (queue->idle_count == 0) {
-		int err = reclaim(nf, queue);
-
+		err = reclaim(nf, queue);
 		if (err < 0)
 			return err;
 		if (queue->idle_count == 0)
