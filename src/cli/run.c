@@ -128,6 +128,23 @@ static void child_ended(struct child *child, int wait_status)
 					     : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
 }
 
+static void child_signal(const struct child *child, int signo)
+{
+	if (child->pid > 0)
+		kill(child->pid, signo);
+}
+
+/* The control plane first: else it would look for the data plane that it lost. */
+static void supervisor_stop_next(struct supervisor *supervisor)
+{
+	if (supervisor->control.pid != 0)
+		child_signal(&supervisor->control, SIGTERM);
+	else if (supervisor->core.pid != 0)
+		child_signal(&supervisor->core, SIGTERM);
+	else
+		loop_stop(&supervisor->loop);
+}
+
 static void reap_children(struct supervisor *supervisor)
 {
 	int wait_status;
@@ -139,14 +156,8 @@ static void reap_children(struct supervisor *supervisor)
 		else if (pid == supervisor->control.pid)
 			child_ended(&supervisor->control, wait_status);
 	}
-	if (supervisor->stopping && supervisor->core.pid == 0 && supervisor->control.pid == 0)
-		loop_stop(&supervisor->loop);
-}
-
-static void child_signal(const struct child *child, int signo)
-{
-	if (child->pid > 0)
-		kill(child->pid, signo);
+	if (supervisor->stopping)
+		supervisor_stop_next(supervisor);
 }
 
 static void stop_expired(struct loop_timer *timer)
@@ -155,6 +166,7 @@ static void stop_expired(struct loop_timer *timer)
 
 	cli_fail(0, "still running %d seconds after they were asked to end: killed",
 		 (int)(STOP_NS / NS_PER_S));
+	supervisor->status = CLI_FAILED;
 	child_signal(&supervisor->control, SIGKILL);
 	child_signal(&supervisor->core, SIGKILL);
 }
@@ -167,11 +179,8 @@ static void supervisor_stop(struct supervisor *supervisor, int status)
 	supervisor->status = status;
 	loop_timer_stop(&supervisor->core.timer);
 	loop_timer_stop(&supervisor->control.timer);
-	child_signal(&supervisor->control, SIGTERM);
-	child_signal(&supervisor->core, SIGTERM);
 	loop_timer_start(&supervisor->loop, &supervisor->stop_timer, clock_now_ns() + STOP_NS);
-	if (supervisor->core.pid == 0 && supervisor->control.pid == 0)
-		loop_stop(&supervisor->loop);
+	supervisor_stop_next(supervisor);
 }
 
 static void signal_caught(struct loop_signals *signals, int signo)

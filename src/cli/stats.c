@@ -87,11 +87,15 @@ static void collect_port(void *arg, const struct stats_reader *stats,
 
 static int print_json(const struct stats_reader *stats, const char *name)
 {
-	json_t *ports = json_array(), *total = json_object(), *workers = json_array();
+	json_t *ports = json_array(), *total, *workers;
 	struct stats_worker counters;
 
-	if (for_ports(stats, name, collect_port, ports) == 0 && name != NULL)
+	if (for_ports(stats, name, collect_port, ports) == 0 && name != NULL) {
+		json_decref(ports);
 		return cli_fail(CLI_FAILED, "there is no port '%s'", name);
+	}
+	total = json_object();
+	workers = json_array();
 	stats_reader_total(stats, &counters);
 	set_fields(total, &counters, stats_worker_fields);
 	for (uint32_t i = 0; stats_reader_worker(stats, i, &counters) == 0; i++) {
@@ -173,13 +177,18 @@ static int print_tables(const struct stats_reader *stats, const char *name)
 	table_init(&drops, "PORT|DROPS|>PACKETS|MEANING");
 	count = for_ports(stats, name, add_port, &ports);
 	for_ports(stats, name, add_drops, &drops);
-	result = count > 0 || name == NULL ? table_print(&ports) : 0;
+	if (count == 0 && name != NULL) {
+		table_free(&ports);
+		table_free(&drops);
+		return cli_fail(CLI_FAILED, "there is no port '%s'", name);
+	}
+	result = table_print(&ports);
 	if (drops.count > drops.columns) {
 		putchar('\n');
 		result |= table_print(&drops);
+	} else {
+		table_free(&drops);
 	}
-	if (count == 0 && name != NULL)
-		return cli_fail(CLI_FAILED, "there is no port '%s'", name);
 	if (name == NULL)
 		print_totals(stats);
 	return result < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;

@@ -101,11 +101,16 @@ int table_print(struct table *table)
 	}
 	for (size_t row = 0; row < table->count / table->columns && result == 0; row++)
 		print_row(table, row, widths);
+	table_free(table);
+	return result;
+}
+
+void table_free(struct table *table)
+{
 	for (size_t i = 0; i < table->count; i++)
 		free(table->cells[i]);
 	free(table->cells);
 	memset(table, 0, sizeof(*table));
-	return result;
 }
 
 /* Three digits and a unit, of which each is 1000 times the one before. */

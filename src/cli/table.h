@@ -33,6 +33,9 @@ void table_end_row(struct table *table);
 /* Prints it and frees what it has. 0 or a negative errno. */
 int table_print(struct table *table);
 
+/* Frees it without printing. */
+void table_free(struct table *table);
+
 /* "1234", "56.7k", "8.90M": numbers of things. */
 const char *quantity(char text[QUANTITY_SIZE], uint64_t n);
 

@@ -52,7 +52,7 @@ struct control {
 	/* the data plane */
 	struct datapath_client *core; /* NULL: not connected */
 	bool core_failed;             /* found where nothing could be done about it */
-	bool core_reported;           /* that it is not there has been logged */
+	unsigned int core_tries;      /* to connect, in vain */
 	struct dp_hello hello;
 	uint64_t core_lost_events;
 	struct loop_io core_io;

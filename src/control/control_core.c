@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CORE_TRIES_REPORTED 20
 #define CORE_RETRY_NS       (50 * NS_PER_MS)
 #define PORT_RETRY_NS       (200 * NS_PER_MS)
 #define CONNECT_WAIT_MIN_NS (200 * NS_PER_MS)
@@ -440,14 +441,14 @@ static void core_try_connect(struct control *control)
 	int error = core_connect(control);
 
 	if (error < 0) {
-		if (!control->core_reported)
+		/* Not for the moment that it takes to start. */
+		if (++control->core_tries == CORE_TRIES_REPORTED)
 			log_warn("no data plane at %s/%s: %s; trying again", control->dir,
 				 DP_SOCKET_NAME, strerror(-error));
-		control->core_reported = true;
 		loop_timer_start(&control->loop, &control->core_timer, now + CORE_RETRY_NS);
 		return;
 	}
-	control->core_reported = false;
+	control->core_tries = 0;
 	log_info("connected to the data plane, process %u, %u workers", control->hello.pid,
 		 control->hello.workers);
 	loop_timer_start(&control->loop, &control->sweep_timer,
