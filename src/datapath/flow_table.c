@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <urcu-qsbr.h>
 
 #include "datapath/drop.h"
+#include "lib/rcu.h"
 
 #define BUCKET_ENTRIES 8
 #define BUCKETS_FIRST 16

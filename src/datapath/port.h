@@ -12,11 +12,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <urcu-qsbr.h>
 
 #include "datapath/flow_table.h"
 #include "datapath/rxq.h"
 #include "datapath/txq.h"
+#include "lib/rcu.h"
 
 #define PORT_PAIRS_MAX 16
 

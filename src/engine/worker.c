@@ -379,7 +379,6 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_EVENT};
 	struct worker *worker = calloc(1, sizeof(*worker));
-	int error;
 
 	if (!worker)
 		return -ENOMEM;
@@ -396,11 +395,15 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
 	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event))
 		return -errno;
-	error = pthread_create(&worker->thread, NULL, worker_main, worker);
-	if (error)
-		return -error;
-	worker->running = true;
 	return 0;
+}
+
+static int worker_start(struct worker *worker)
+{
+	int error = pthread_create(&worker->thread, NULL, worker_main, worker);
+
+	worker->running = !error;
+	return -error;
 }
 
 static void worker_free(struct worker *worker)
@@ -434,15 +437,15 @@ int worker_pool_start(struct worker_pool **pool, const struct worker_pool_config
 		free(new);
 		return -errno;
 	}
-	for (unsigned int i = 0; i < config->workers; i++) {
+	/* All of them before the first one runs: they wake each other. */
+	new->started = config->workers;
+	error = 0;
+	for (unsigned int i = 0; i < config->workers && !error; i++)
 		error = worker_create(new, i);
-		new->started = i + 1;
-		if (error) {
-			worker_pool_stop(new);
-			return error;
-		}
-	}
-	error = watchdog_start(new);
+	for (unsigned int i = 0; i < config->workers && !error; i++)
+		error = worker_start(new->workers[i]);
+	if (!error)
+		error = watchdog_start(new);
 	if (error) {
 		worker_pool_stop(new);
 		return error;
