@@ -2,40 +2,40 @@
 /*
  * bench_vm: VMs that do nothing but send and receive.
  *
- * Each socket is a VM with one virtio-net device; VMs 0 and 1 are a pair, 2 and 3 the next. The
- * even VM of a pair sends to the odd one, with --direction both also the other way. Transmit
- * buffers are filled once and only offered again, so that nearly all the time is the switch's;
- * --touch writes and reads each frame's whole payload, as real guests do.
- *
- * A run: connect; exchange small frames until every VM hears its peer, which also teaches a
- * learning switch where they are; warm up; measure; stop sending, wait until nothing arrives any
- * more, and compare what the switch took with what it delivered. Frames are counted if they have
- * the right length; a sample of them is read and must have the right addresses and signature.
+ * Each socket is a VM with one virtio-net device. A run: connect and get acquainted (vm/setup.c);
+ * warm up, until each flow has been seen; measure (vm/traffic.c); stop sending, wait until nothing
+ * arrives any more, and compare what the switch took with what it delivered (vm/report.c).
  *
  * In poll mode one thread serves all VMs (or one each, --threads). In irq mode each VM is a thread
- * that sleeps until its call descriptor is signalled. The main thread only sleeps and takes
- * snapshots of the counters.
+ * that sleeps until its call descriptor is signalled; with --processes it is a process, which is
+ * what a switch that asks the scheduler about its VMs finds behind the socket. The main thread only
+ * sleeps, moves the phases on, and takes snapshots of the counters.
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "vm/vm.h"
 
-#define SAMPLE       8 /* one frame in so many is read */
-#define HELLO_WAIT_S 20
-#define DRAIN_MS     100
+#define DRAIN_NS    (100 * NS_PER_MS)
+#define SETUP_S     60
+#define WARM_UP_S   60 /* for many flows, at most */
+#define FLOW_ROUNDS 2
+#define POLL_NS     (1 * NS_PER_MS)
 
-enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_END };
-
+struct shared *shared;
 struct vm vms[VMS_MAX];
 unsigned int vm_count;
-static enum phase phase;
+static pthread_t poller;
 
 void fail(const char *format, ...)
 {
@@ -46,154 +46,7 @@ void fail(const char *format, ...)
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
-	exit(1);
-}
-
-/* Sending and receiving. */
-
-static void add(uint64_t *counter, uint64_t n)
-{
-	store_relaxed(counter, *counter + n);
-}
-
-static int vm_send(struct vm *vm, unsigned int max)
-{
-	struct vq_used slots[BATCH_MAX];
-	struct netfront *nf = vm->nf;
-	int n = netfront_tx_take(nf, 0, slots, min(max, opt.batch));
-
-	if (n < 0)
-		fail("%s: the transmit ring broke", vm->path);
-	if (n > 0) {
-		for (int i = 0; opt.touch && i < n; i++)
-			frame_touch_write(vm, netfront_buffer(nf, slots[i].tag) + nf->hdr_len);
-		netfront_tx_give(nf, 0, slots, (unsigned int)n);
-		vm->given += (unsigned int)n;
-	}
-	store_relaxed(&vm->counters.sent,
-		      vm->given - vq_driver_split_in_flight(&netfront_tx(nf, 0)->vq));
-	return n;
-}
-
-/* Takes back what is under way when no more is sent. */
-static void vm_finish_send(struct vm *vm)
-{
-	netfront_reclaim(vm->nf, 0);
-	store_relaxed(&vm->counters.sent,
-		      vm->given - vq_driver_split_in_flight(&netfront_tx(vm->nf, 0)->vq));
-}
-
-static uint32_t pieces_of(const struct vm *vm, const uint8_t *buffer)
-{
-	struct virtio_net_hdr_mrg_rxbuf header;
-
-	if (!(vm->nf->features & VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF)))
-		return 1;
-	memcpy(&header, buffer, sizeof(header));
-	return header.num_buffers;
-}
-
-/* One receive buffer. Returns 1 if it ends a frame of the right kind. */
-static unsigned int take_piece(struct vm *vm, const struct vq_used *slot, bool sample)
-{
-	struct netfront *nf = vm->nf;
-	const uint8_t *buffer = netfront_buffer(nf, slot->tag);
-	bool first = vm->frame_left == 0, small = opt.size + nf->hdr_len <= opt.rx_buffer;
-	uint32_t skip = first ? nf->hdr_len : 0;
-
-	if (first) {
-		/* The header of a frame that fits is not looked at: its length tells enough. */
-		vm->frame_left = small && slot->len == opt.size + nf->hdr_len
-					 ? 1
-					 : pieces_of(vm, buffer);
-		vm->frame_size = 0;
-	}
-	if (slot->len < skip || vm->frame_left == 0)
-		fail("%s: broken frame received", vm->path);
-	vm->frame_size += slot->len - skip;
-	vm->frame_left--;
-	if (opt.touch)
-		frame_touch_read(vm, buffer + skip, slot->len - skip, first);
-	if (first && sample && !frame_is_for(vm, buffer + skip, opt.gso)) {
-		add(&vm->counters.wrong, 1);
-		return 0;
-	}
-	if (vm->frame_left > 0)
-		return 0;
-	if (vm->frame_size != opt.size) {
-		add(&vm->counters.wrong, 1);
-		return 0;
-	}
-	return 1;
-}
-
-static int vm_receive(struct vm *vm)
-{
-	struct vq_used slots[BATCH_MAX];
-	int n = netfront_rx_take(vm->nf, 0, slots, opt.batch);
-	unsigned int frames = 0;
-
-	if (n < 0)
-		fail("%s: the receive ring broke", vm->path);
-	if (n == 0)
-		return 0;
-	for (int i = 0; i < n; i++)
-		frames += take_piece(vm, &slots[i], i % SAMPLE == 0);
-	netfront_rx_give(vm->nf, 0, slots, (unsigned int)n);
-	add(&vm->counters.delivered, frames);
-	return opt.latency ? (int)frames : n;
-}
-
-/* All that is there, but not what comes meanwhile for ever: a mergeable frame is many buffers. */
-static bool vm_receive_round(struct vm *vm)
-{
-	unsigned int turns = opt.ring / opt.batch + 1;
-	bool busy = false;
-	int n;
-
-	do {
-		n = vm_receive(vm);
-		busy |= n > 0;
-	} while (n == (int)opt.batch && --turns > 0);
-	return busy;
-}
-
-/* The sender has one frame under way; its peer answers each with one of its own. */
-static bool vm_ping(struct vm *vm, bool sending)
-{
-	int n = vm_receive(vm);
-
-	if (!vm->sender) {
-		while (n > 0 && vm_send(vm, 1) > 0)
-			n--;
-		return n > 0;
-	}
-	if (n > 0 && vm->sent_at) {
-		report_round_trip(vm, clock_now_ns() - vm->sent_at);
-		vm->sent_at = 0;
-	}
-	if (!vm->sent_at && sending) {
-		vm->sent_at = clock_now_ns();
-		if (vm_send(vm, 1) <= 0)
-			vm->sent_at = 0;
-		return true;
-	}
-	return n > 0;
-}
-
-/* One round of a VM. Returns whether there was anything to do. */
-static bool vm_round(struct vm *vm)
-{
-	bool sending = load_relaxed(&phase) == PHASE_RUN, busy;
-
-	if (!sending)
-		vm_finish_send(vm);
-	if (opt.latency)
-		return vm_ping(vm, sending);
-	busy = vm_receive_round(vm);
-	if (vm->sender && sending)
-		busy |= vm_send(vm, opt.batch) > 0;
-	return busy;
+	_exit(1);
 }
 
 static void pin(unsigned int thread)
@@ -208,211 +61,166 @@ static void pin(unsigned int thread)
 		fail("cpu %d: %s", opt.cpus[thread % opt.cpu_count], strerror(errno));
 }
 
-static void *run_all(void *arg)
+static bool one_thread_polls(void)
+{
+	return !opt.irq && !opt.threads && !opt.processes;
+}
+
+static void *poll_all(void *arg)
 {
 	(void)arg;
 	pin(0);
-	while (load_relaxed(&phase) != PHASE_END)
+	while (load_relaxed(&shared->phase) != PHASE_END)
 		for (unsigned int i = 0; i < vm_count; i++)
-			vm_round(&vms[i]);
+			if (!vms[i].idle)
+				traffic_round(&vms[i]);
 	return NULL;
 }
 
-static void *run_one(void *arg)
+/* The life of a VM. Where one thread polls for all, it ends when the VM is ready. */
+static void *live(void *arg)
 {
 	struct vm *vm = arg;
 
+	/* A paced sender's timer is to be as fine as that of a guest's kernel. */
+	prctl(PR_SET_TIMERSLACK, 1);
 	pin(vm->number);
-	while (load_relaxed(&phase) != PHASE_END) {
-		unsigned int what = NETFRONT_WAIT_RX;
-
-		if (vm_round(vm) || !opt.irq)
-			continue;
-		if (vm->sender && !opt.latency && load_relaxed(&phase) == PHASE_RUN)
-			what |= NETFRONT_WAIT_TX;
-		/* Not for ever: the phase may end meanwhile. */
-		if (netfront_wait(vm->nf, 0, what, 20) < 0)
-			fail("%s: the switch hung up", vm->path);
-	}
+	setup_run(vm);
+	if (one_thread_polls())
+		return NULL;
+	while (load_acquire(&shared->phase) == PHASE_PREPARE)
+		usleep(200);
+	traffic_run(vm);
 	return NULL;
 }
 
-/* A run. */
-
-static void vm_open(struct vm *vm)
+static void start_vm(struct vm *vm)
 {
-	uint32_t whole = VIRTIO_NET_HDR_LEN + opt.size;
-	struct netfront_config config = {
-		.path = vm->path,
-		.listen = opt.server,
-		.polling = !opt.irq && !opt.latency,
-		.timeout_ms = 20000,
-		.features = NETFRONT_FEATURES,
-		.rx_size = opt.ring,
-		.tx_size = opt.ring,
-		.rx_buffer = opt.rx_buffer,
-		.tx_buffer = max(whole, 2048u),
-		.piece = opt.piece,
-		.header_apart = opt.header_apart,
-	};
-	const char *step;
-	int err;
+	pid_t parent = getpid(), child;
 
-	if (!opt.mergeable)
-		config.features &= ~VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
-	if (opt.gso) {
-		config.features |= NETFRONT_FEATURES_TSO;
-		config.required = VIRTIO_BIT(VIRTIO_NET_F_CSUM) |
-				  VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |
-				  VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4);
+	if (!opt.processes) {
+		if (pthread_create(&vm->thread, NULL, live, vm))
+			fail("no thread");
+		return;
 	}
-	err = netfront_open(&vm->nf, &config, &step);
-	if (err)
-		fail("%s: %s: %s", vm->path, step, strerror(-err));
+	child = fork();
+	if (child < 0)
+		fail("no process");
+	if (child > 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == parent)
+		live(vm);
+	netfront_close(vm->nf);
+	_exit(0);
 }
 
-/* Opening in threads, because a switch may connect to its ports in any order. */
-static void *open_one(void *arg)
+/* A VM that failed has said why. */
+static void check_children(void)
 {
-	vm_open(arg);
-	return NULL;
+	if (opt.processes && load_relaxed(&shared->phase) != PHASE_END &&
+	    waitpid(-1, NULL, WNOHANG) > 0)
+		_exit(1);
 }
 
-static bool hear(struct vm *vm)
+static void sleep_ns(uint64_t ns)
 {
-	struct netfront_frame frames[BATCH_MAX];
-	uint8_t copy[HELLO_SIZE];
-	bool heard = false;
-	int n;
-
-	while ((n = netfront_receive(vm->nf, 0, frames, BATCH_MAX)) > 0)
-		for (int i = 0; i < n; i++)
-			heard |= netfront_frame_copy(&frames[i], 0, copy, sizeof(copy)) ==
-					 sizeof(copy) &&
-				 frame_is_for(vm, copy, false);
-	return heard;
-}
-
-/* Small frames to and fro until everybody has heard its peer twice: flooded first, then as learned.
- */
-static void say_hello(void)
-{
-	uint64_t deadline = clock_now_ns() + HELLO_WAIT_S * NS_PER_S;
-	unsigned int heard[VMS_MAX] = {0}, done = 0;
-	uint8_t frame[HELLO_SIZE];
-
-	while (done < vm_count) {
-		if (clock_now_ns() > deadline)
-			fail("a VM does not hear its peer through the switch");
-		for (unsigned int i = 0; i < vm_count; i++) {
-			frame_make(&vms[i], frame, sizeof(frame), false);
-			netfront_send_frame(vms[i].nf, 0, frame, sizeof(frame));
-		}
-		for (unsigned int i = 0; i < vm_count; i++)
-			netfront_reclaim(vms[i].nf, 0);
-		usleep(20000);
-		for (unsigned int i = 0; i < vm_count; i++)
-			if (hear(&vms[i]) && ++heard[i] == 2)
-				done++;
-	}
-	usleep(50000);
-	for (unsigned int i = 0; i < vm_count; i++) {
-		hear(&vms[i]);
-		netfront_recycle(vms[i].nf, 0);
-	}
-}
-
-static void prepare(struct vm *vm)
-{
-	struct virtio_net_hdr header;
-	uint64_t deadline = clock_now_ns() + HELLO_WAIT_S * NS_PER_S;
-	uint8_t *frame = malloc(opt.size);
-
-	vm->histogram = calloc(BUCKETS, sizeof(*vm->histogram));
-	if (!frame || !vm->histogram)
-		fail("out of memory");
-	while (netfront_reclaim(vm->nf, 0) >= 0 &&
-	       vq_driver_split_in_flight(&netfront_tx(vm->nf, 0)->vq) > 0)
-		if (clock_now_ns() > deadline)
-			fail("%s: the switch keeps the first frames", vm->path);
-	frame_gso_header(&header);
-	frame_make(vm, frame, opt.size, opt.gso);
-	if (netfront_tx_prepare(vm->nf, 0, opt.gso ? &header : NULL, frame, opt.size))
-		fail("%s: frames do not fit", vm->path);
-	free(frame);
-}
-
-static void sleep_s(double seconds)
-{
-	uint64_t until = clock_now_ns() + (uint64_t)(seconds * 1e9);
+	uint64_t until = clock_now_ns() + ns;
 	struct timespec ts = {(time_t)(until / NS_PER_S), (long)(until % NS_PER_S)};
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 		;
+	check_children();
 }
 
-static void for_each_vm_in_thread(void *(*run)(void *arg))
+static void wait_for(const unsigned int *arrived, const char *what)
 {
-	for (unsigned int i = 0; i < vm_count; i++)
-		if (pthread_create(&vms[i].thread, NULL, run, &vms[i]))
-			fail("no thread");
+	uint64_t deadline = clock_now_ns() + SETUP_S * NS_PER_S;
+
+	while (__atomic_load_n(arrived, __ATOMIC_ACQUIRE) < vm_count) {
+		if (clock_now_ns() > deadline)
+			fail("not all VMs are %s", what);
+		sleep_ns(POLL_NS);
+	}
 }
 
-static void join(unsigned int threads)
+/* Flows are set up as their first packets pass, which is not what is measured. */
+static void warm_up(void)
 {
-	for (unsigned int i = 0; i < threads; i++)
-		pthread_join(vms[i].thread, NULL);
+	uint64_t deadline = clock_now_ns() + WARM_UP_S * NS_PER_S;
+	struct snapshot now;
+
+	if (opt.flows > 1 && (!opt.paced || opt.rate > 0)) {
+		do {
+			sleep_ns(10 * POLL_NS);
+			report_snapshot(&now);
+		} while (now.sent < (uint64_t)FLOW_ROUNDS * opt.flows && clock_now_ns() < deadline);
+	}
+	sleep_ns((uint64_t)(opt.warm_up * 1e9));
 }
 
 static void measure(void)
 {
-	struct counters before, after, all, last;
-	bool each = opt.irq || opt.threads;
-	uint64_t start, end;
+	static struct snapshot from, to, last, end;
 
-	if (each)
-		for_each_vm_in_thread(run_one);
-	else if (pthread_create(&vms[0].thread, NULL, run_all, NULL))
-		fail("no thread");
-	sleep_s(opt.warm_up);
-	start = clock_now_ns();
-	before = report_total();
-	sleep_s(opt.seconds);
-	end = clock_now_ns();
-	after = report_total();
+	warm_up();
+	store_relaxed(&shared->measuring, true);
+	report_snapshot(&from);
+	sleep_ns((uint64_t)(opt.seconds * 1e9));
+	report_snapshot(&to);
+	store_relaxed(&shared->measuring, false);
 
-	store_relaxed(&phase, PHASE_DRAIN);
-	all = report_total();
+	store_relaxed(&shared->phase, PHASE_DRAIN);
+	report_snapshot(&end);
 	do {
-		last = all;
-		sleep_s(DRAIN_MS / 1e3);
-		all = report_total();
-	} while (all.delivered != last.delivered);
-	store_relaxed(&phase, PHASE_END);
-	join(each ? vm_count : 1);
+		last = end;
+		sleep_ns(DRAIN_NS);
+		report_snapshot(&end);
+	} while (end.delivered + end.delivered_slow != last.delivered + last.delivered_slow);
+	store_release(&shared->phase, PHASE_END);
+	report_print(&from, &to, &end);
+}
 
-	after.sent -= before.sent;
-	after.delivered -= before.delivered;
-	report_print(&after, &all, start, end);
+static void finish(void)
+{
+	if (opt.processes) {
+		while (wait(NULL) > 0)
+			;
+		return;
+	}
+	if (one_thread_polls())
+		pthread_join(poller, NULL);
+	for (unsigned int i = 0; i < vm_count; i++) {
+		if (!one_thread_polls())
+			pthread_join(vms[i].thread, NULL);
+		netfront_close(vms[i].nf);
+	}
 }
 
 int main(int argc, char **argv)
 {
 	options_parse(argc, argv);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED)
+		fail("out of memory");
 	for (unsigned int i = 0; i < vm_count; i++) {
-		vms[i].number = i;
-		vms[i].peer = &vms[i ^ 1];
-		vms[i].sender = i % 2 == 0 || (opt.both && !opt.latency);
+		vms[i].shared = &shared->vms[i];
+		start_vm(&vms[i]);
 	}
-	for_each_vm_in_thread(open_one);
-	join(vm_count);
-	say_hello();
-	for (unsigned int i = 0; i < vm_count; i++)
-		prepare(&vms[i]);
+	wait_for(&shared->opened, "connected");
+	wait_for(&shared->acquainted, "heard through the switch");
+	store_release(&shared->phase, PHASE_PREPARE);
+	wait_for(&shared->prepared, "ready");
+	if (one_thread_polls()) {
+		for (unsigned int i = 0; i < vm_count; i++)
+			pthread_join(vms[i].thread, NULL);
+		if (pthread_create(&poller, NULL, poll_all, NULL))
+			fail("no thread");
+	}
+	store_release(&shared->phase, PHASE_RUN);
 	measure();
-	for (unsigned int i = 0; i < vm_count; i++) {
-		netfront_close(vms[i].nf);
-		free(vms[i].histogram);
-	}
+	fflush(stdout);
+	finish();
 	return 0;
 }

@@ -2,6 +2,12 @@
 /*
  * The frames of bench_vm: UDP over IPv4, or TCP where they are to be segmented, with valid headers
  * and a signature.
+ *
+ * A VM's addresses are 52:54:SS:SS:VV:VV, V the VM and S the station behind it, 0 without
+ * --vary mac. With it, a sender has as many stations as its receiver, and a flow is a pair of them:
+ * a million flows need a thousand addresses on each side, as between two hosts of containers. With
+ * --vary port a flow is a pair of UDP ports. Flows take turns frame by frame, the worst order for
+ * every cache of flows.
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -15,10 +21,20 @@
 #define SIGNATURE    0x6c617374686f7001ULL
 #define SIGNATURE_AT 42 /* behind Ethernet, IPv4 and UDP; with TCP behind those */
 #define GSO_SEGMENT  1448
+#define STATION_AT   2 /* in an address */
+#define VM_AT        4
+#define PORTS_FROM   1024
+#define PORTS        1024 /* sources for each destination */
+
+static void put16(uint8_t *at, unsigned int value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
 
 static void mac_of(unsigned int vm, uint8_t mac[ETH_ALEN])
 {
-	const uint8_t bytes[ETH_ALEN] = {0x52, 0x54, 0x00, 0xbe, (uint8_t)(vm >> 8), (uint8_t)vm};
+	const uint8_t bytes[ETH_ALEN] = {0x52, 0x54, 0, 0, (uint8_t)(vm >> 8), (uint8_t)vm};
 
 	memcpy(mac, bytes, ETH_ALEN);
 }
@@ -57,7 +73,7 @@ static void make_tcp(uint8_t *at, const struct iphdr *ip, uint32_t size)
 	memcpy(at, &tcp, sizeof(tcp));
 }
 
-void frame_make(const struct vm *vm, uint8_t *frame, uint32_t size, bool gso)
+void frame_make(const struct vm *vm, unsigned int to, uint8_t *frame, uint32_t size, bool gso)
 {
 	const uint64_t signature = SIGNATURE;
 	uint32_t ip_size = size - ETH_HLEN, l4_size = ip_size - (uint32_t)sizeof(struct iphdr);
@@ -68,17 +84,16 @@ void frame_make(const struct vm *vm, uint8_t *frame, uint32_t size, bool gso)
 		.tot_len = htons((uint16_t)ip_size),
 		.protocol = gso ? IPPROTO_TCP : IPPROTO_UDP,
 		.saddr = htonl(0x0a000001 + vm->number),
-		.daddr = htonl(0x0a000001 + vm->peer->number),
+		.daddr = htonl(0x0a000001 + to),
 	};
 	struct udphdr udp = {
 		.source = htons(5000), .dest = htons(5001), .len = htons((uint16_t)l4_size)};
 
 	ip.check = htons((uint16_t)~sum16(&ip, sizeof(ip), 0));
 	memset(frame, 0, size);
-	mac_of(vm->peer->number, frame);
+	mac_of(to, frame);
 	mac_of(vm->number, frame + ETH_ALEN);
-	frame[12] = ETH_P_IP >> 8;
-	frame[13] = ETH_P_IP & 0xff;
+	put16(frame + 2 * ETH_ALEN, ETH_P_IP);
 	memcpy(frame + ETH_HLEN, &ip, sizeof(ip));
 	if (gso)
 		make_tcp(frame + ETH_HLEN + sizeof(ip), &ip, l4_size);
@@ -87,25 +102,99 @@ void frame_make(const struct vm *vm, uint8_t *frame, uint32_t size, bool gso)
 	memcpy(frame + signature_at(gso), &signature, sizeof(signature));
 }
 
+unsigned int frame_sender(const uint8_t *frame)
+{
+	const uint8_t *at = frame + ETH_ALEN + VM_AT;
+
+	return (unsigned int)at[0] << 8 | at[1];
+}
+
 bool frame_is_for(const struct vm *vm, const uint8_t *frame, bool gso)
 {
 	const uint64_t signature = SIGNATURE;
-	uint8_t macs[2 * ETH_ALEN];
+	unsigned int from = frame_sender(frame);
+	uint8_t mac[ETH_ALEN];
 
-	mac_of(vm->number, macs);
-	mac_of(vm->peer->number, macs + ETH_ALEN);
-	return !memcmp(frame, macs, sizeof(macs)) &&
-	       !memcmp(frame + signature_at(gso), &signature, sizeof(signature));
+	mac_of(vm->number, mac);
+	if (memcmp(frame, mac, STATION_AT) || memcmp(frame + VM_AT, mac + VM_AT, 2) ||
+	    memcmp(frame + ETH_ALEN, mac, STATION_AT) || from >= vm_count)
+		return false;
+	if (vm->number - vms[from].first_peer >= vms[from].peer_count)
+		return false;
+	return !memcmp(frame + signature_at(gso), &signature, sizeof(signature));
 }
 
-/* The whole payload is written, or read, behind the signature: a sequence number, then bytes of it.
- */
+unsigned int frame_stations(void)
+{
+	unsigned int stations = 1;
+
+	while (opt.vary == VARY_MAC && stations * stations < opt.flows)
+		stations++;
+	return stations;
+}
+
+void frame_set_station(uint8_t *frame, unsigned int source, unsigned int destination)
+{
+	put16(frame + STATION_AT, destination);
+	put16(frame + ETH_ALEN + STATION_AT, source);
+}
+
+/* The IP header's checksum stays right: what one address gains is written off the sum. */
+static void set_receiver(uint8_t *frame, unsigned int to)
+{
+	struct iphdr ip;
+
+	put16(frame + VM_AT, to);
+	memcpy(&ip, frame + ETH_HLEN, sizeof(ip));
+	ip.daddr = htonl(0x0a000001 + to);
+	ip.check = 0;
+	ip.check = htons((uint16_t)~sum16(&ip, sizeof(ip), 0));
+	memcpy(frame + ETH_HLEN, &ip, sizeof(ip));
+}
+
+void frame_vary(struct vm *vm, uint8_t *frame)
+{
+	static unsigned int stations;
+	uint32_t flow = vm->next_flow;
+
+	if (vm->peer_count > 1) {
+		set_receiver(frame, vm->first_peer + vm->next_peer);
+		if (++vm->next_peer == vm->peer_count)
+			vm->next_peer = 0;
+	}
+	if (opt.flows <= 1)
+		return;
+	if (++vm->next_flow == opt.flows)
+		vm->next_flow = 0;
+	if (opt.vary == VARY_MAC) {
+		if (stations == 0)
+			stations = frame_stations();
+		frame_set_station(frame, flow % stations, flow / stations);
+		return;
+	}
+	put16(frame + ETH_HLEN + sizeof(struct iphdr), PORTS_FROM + flow % PORTS);
+	put16(frame + ETH_HLEN + sizeof(struct iphdr) + 2, PORTS_FROM + flow / PORTS);
+}
+
+void frame_set_seq(uint8_t *frame, uint64_t seq)
+{
+	memcpy(frame + signature_at(opt.gso) + 8, &seq, 8);
+}
+
+uint64_t frame_seq(const uint8_t *frame)
+{
+	uint64_t seq;
+
+	memcpy(&seq, frame + signature_at(opt.gso) + 8, 8);
+	return seq;
+}
+
 void frame_touch_write(struct vm *vm, uint8_t *frame)
 {
 	uint32_t at = signature_at(opt.gso) + 8;
 
 	if (opt.size >= at + 8)
-		memcpy(frame + at, &vm->seq, 8);
+		frame_set_seq(frame, vm->seq);
 	if (opt.size > at + 8)
 		memset(frame + at + 8, (int)(vm->seq & 0xff), opt.size - at - 8);
 	vm->seq++;
@@ -121,8 +210,9 @@ void frame_touch_read(struct vm *vm, const uint8_t *piece, uint32_t size, bool f
 	}
 	vm->sum += sum;
 	if (first && size >= signature_at(opt.gso) + 16) {
-		memcpy(&seq, piece + signature_at(opt.gso) + 8, 8);
-		vm->disordered += seq != vm->expected;
+		seq = frame_seq(piece);
+		if (seq != vm->expected)
+			add_relaxed(&vm->shared->counters.disordered, 1);
 		vm->expected = seq + 1;
 	}
 }

@@ -5,18 +5,25 @@
  */
 #include <stdio.h>
 
+#include "lib/clock.h"
 #include "vm.h"
 
-struct counters report_total(void)
-{
-	struct counters sum = {0};
+typedef unsigned long long ull;
 
+void report_snapshot(struct snapshot *at)
+{
+	*at = (struct snapshot){.time = clock_now_ns()};
 	for (unsigned int i = 0; i < vm_count; i++) {
-		sum.sent += load_relaxed(&vms[i].counters.sent);
-		sum.delivered += load_relaxed(&vms[i].counters.delivered);
-		sum.wrong += load_relaxed(&vms[i].counters.wrong);
+		const struct counters *counters = &shared->vms[i].counters;
+
+		at->vm_sent[i] = load_relaxed(&counters->sent);
+		at->vm_delivered[i] = load_relaxed(&counters->delivered);
+		at->sent += at->vm_sent[i];
+		*(vms[i].slow ? &at->delivered_slow : &at->delivered) += at->vm_delivered[i];
+		at->wrong += load_relaxed(&counters->wrong);
+		at->disordered += load_relaxed(&counters->disordered);
+		at->unanswered += load_relaxed(&counters->unanswered);
 	}
-	return sum;
 }
 
 void report_round_trip(struct vm *vm, uint64_t ns)
@@ -24,7 +31,9 @@ void report_round_trip(struct vm *vm, uint64_t ns)
 	unsigned int high = 63 - (unsigned int)__builtin_clzll(ns | 1 << BUCKET_BITS);
 	unsigned int shift = high - BUCKET_BITS;
 
-	vm->histogram[(shift << BUCKET_BITS) + (ns >> shift)]++;
+	if (!load_relaxed(&shared->measuring))
+		return;
+	vm->shared->histogram[(shift << BUCKET_BITS) + (ns >> shift)]++;
 }
 
 static double percentile(double part)
@@ -33,57 +42,79 @@ static double percentile(double part)
 
 	for (unsigned int v = 0; v < vm_count; v++)
 		for (unsigned int i = 0; i < BUCKETS; i++)
-			count += vms[v].histogram[i];
+			count += shared->vms[v].histogram[i];
 	for (unsigned int i = 0; i < BUCKETS; i++) {
 		unsigned int shift = i >> BUCKET_BITS > 0 ? (i >> BUCKET_BITS) - 1 : 0;
 
 		for (unsigned int v = 0; v < vm_count; v++)
-			seen += vms[v].histogram[i];
+			seen += shared->vms[v].histogram[i];
 		if (count > 0 && (double)seen >= part * (double)count)
 			return (double)((uint64_t)(i - (shift << BUCKET_BITS)) << shift);
 	}
 	return 0;
 }
 
-void report_print(const struct counters *in, const struct counters *all, uint64_t start,
-		  uint64_t end)
+static void print_text(const struct snapshot *from, const struct snapshot *to,
+		       const struct snapshot *end, uint64_t lost)
 {
-	double seconds = (double)(end - start) / 1e9;
-	uint64_t lost = all->sent > all->delivered ? all->sent - all->delivered : 0;
-	uint64_t disordered = 0, kicks = 0;
+	double seconds = (double)(to->time - from->time) / 1e9;
+	double packets = (double)(to->delivered - from->delivered);
 
-	for (unsigned int i = 0; i < vm_count; i++) {
-		disordered += vms[i].disordered;
-		kicks += netfront_tx(vms[i].nf, 0)->kicks + netfront_rx(vms[i].nf, 0)->kicks;
-	}
-	if (!opt.json) {
-		printf("%.3f Mpps, %.2f Gb/s delivered; lost %.2f %%; wrong %llu; kicks %llu\n",
-		       (double)in->delivered / seconds / 1e6,
-		       (double)in->delivered * opt.size * 8 / seconds / 1e9,
-		       all->sent ? 100.0 * (double)lost / (double)all->sent : 0,
-		       (unsigned long long)all->wrong, (unsigned long long)kicks);
-		if (opt.latency)
-			printf("round trip: median %.0f ns, p99 %.0f ns, p99.9 %.0f ns\n",
-			       percentile(0.5), percentile(0.99), percentile(0.999));
-		return;
-	}
+	printf("%.3f Mpps, %.2f Gb/s delivered; lost %.2f %%; wrong %llu\n",
+	       packets / seconds / 1e6, packets * opt.size * 8 / seconds / 1e9,
+	       end->sent ? 100.0 * (double)lost / (double)end->sent : 0, (ull)end->wrong);
+	if (opt.slow)
+		printf("slow receivers: %.3f Mpps\n",
+		       (double)(to->delivered_slow - from->delivered_slow) / seconds / 1e6);
+	if (opt.pings)
+		printf("round trip: median %.0f ns, p99 %.0f ns, p99.9 %.0f ns; unanswered %llu\n",
+		       percentile(0.5), percentile(0.99), percentile(0.999), (ull)end->unanswered);
+}
+
+static void print_list(const char *name, const uint64_t *from, const uint64_t *to)
+{
+	printf("\"%s\": [", name);
+	for (unsigned int i = 0; i < vm_count; i++)
+		printf("%s%llu", i ? ", " : "", (ull)(to[i] - from[i]));
+	printf("], ");
+}
+
+static void print_json(const struct snapshot *from, const struct snapshot *to,
+		       const struct snapshot *end, uint64_t lost)
+{
+	uint64_t packets = to->delivered - from->delivered, kicks = 0;
+
+	for (unsigned int i = 0; i < vm_count; i++)
+		kicks += load_relaxed(&shared->vms[i].kicks);
 	printf("{\"packets\": %llu, \"bytes\": %llu, \"seconds\": %.6f, \"start_ns\": %llu, "
 	       "\"end_ns\": %llu, \"sent\": %llu, \"total_sent\": %llu, \"total_delivered\": %llu, "
 	       "\"lost\": %llu, \"loss\": %.6f, \"wrong\": %llu, \"kicks\": %llu, ",
-	       (unsigned long long)in->delivered, (unsigned long long)in->delivered * opt.size,
-	       seconds, (unsigned long long)start, (unsigned long long)end,
-	       (unsigned long long)in->sent, (unsigned long long)all->sent,
-	       (unsigned long long)all->delivered, (unsigned long long)lost,
-	       all->sent ? (double)lost / (double)all->sent : 0, (unsigned long long)all->wrong,
-	       (unsigned long long)kicks);
+	       (ull)packets, (ull)packets * opt.size, (double)(to->time - from->time) / 1e9,
+	       (ull)from->time, (ull)to->time, (ull)(to->sent - from->sent), (ull)end->sent,
+	       (ull)(end->delivered + end->delivered_slow), (ull)lost,
+	       end->sent ? (double)lost / (double)end->sent : 0, (ull)end->wrong, (ull)kicks);
+	print_list("vm_sent", from->vm_sent, to->vm_sent);
+	print_list("vm_delivered", from->vm_delivered, to->vm_delivered);
+	if (opt.slow)
+		printf("\"slow_packets\": %llu, ",
+		       (ull)(to->delivered_slow - from->delivered_slow));
 	if (opt.touch)
-		printf("\"disordered\": %llu, ", (unsigned long long)disordered);
-	if (opt.latency)
-		printf("\"rtt_ns\": {\"median\": %.0f, \"p99\": %.0f, \"p99.9\": %.0f}, ",
-		       percentile(0.5), percentile(0.99), percentile(0.999));
+		printf("\"disordered\": %llu, ", (ull)end->disordered);
+	if (opt.pings)
+		printf("\"rtt_ns\": {\"median\": %.0f, \"p99\": %.0f, \"p99.9\": %.0f}, "
+		       "\"unanswered\": %llu, ",
+		       percentile(0.5), percentile(0.99), percentile(0.999), (ull)end->unanswered);
 	printf("\"size\": %u, \"mode\": \"%s\", \"direction\": \"%s\", \"gso\": %s, \"vms\": %u, "
 	       "\"ring\": %u, \"features\": \"0x%llx\"}\n",
 	       opt.size, opt.irq ? "irq" : "poll", opt.both ? "both" : "one",
-	       opt.gso ? "true" : "false", vm_count, opt.ring,
-	       (unsigned long long)vms[0].nf->features);
+	       opt.gso ? "true" : "false", vm_count, opt.ring, (ull)shared->vms[0].features);
+}
+
+void report_print(const struct snapshot *from, const struct snapshot *to,
+		  const struct snapshot *end)
+{
+	uint64_t delivered = end->delivered + end->delivered_slow;
+	uint64_t lost = end->sent > delivered ? end->sent - delivered : 0;
+
+	(opt.json ? print_json : print_text)(from, to, end, lost);
 }

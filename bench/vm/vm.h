@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the parts of bench_vm share: the options, the VMs, and who does what with them. The options
- * are written before there are threads; a VM is used by one thread at a time, but for its counters,
- * which the main thread reads.
+ * What the parts of bench_vm share: the options, the VMs, and what the processes of one run tell
+ * each other. The options are written before there are threads or processes. A VM is used by one
+ * thread at a time; struct shared is in memory that all processes of the run have, so that a VM may
+ * be a process of its own.
+ *
+ * Sizes are bytes, times nanoseconds of clock_now_ns() unless their name says otherwise. What goes
+ * wrong ends the program: fail().
  */
 #ifndef BENCH_VM_VM_H
 #define BENCH_VM_VM_H
@@ -22,65 +26,162 @@
 #define BUCKET_BITS 6
 #define BUCKETS     (64 << BUCKET_BITS)
 
+/* Both appear with the front end's packed rings (vhost/netfront.h). */
+#ifdef NETFRONT_FEATURES_PACKED
+#define HAVE_PACKED true
+#else
+#define HAVE_PACKED              false
+#define NETFRONT_FEATURES_PACKED 0
+#endif
+
+enum topology {
+	TOPOLOGY_PAIRS,      /* 0 sends to 1, 2 to 3 */
+	TOPOLOGY_ALL_TO_ONE, /* all send to 0 */
+	TOPOLOGY_ONE_TO_ALL, /* 0 sends to all, frame by frame */
+};
+
+enum vary { VARY_PORT, VARY_MAC };
+
 struct options {
-	bool server, irq, both, touch, latency, threads, gso, json;
-	bool mergeable, header_apart;
+	bool server, irq, both, touch, threads, processes, gso, json;
+	bool mergeable, header_apart, packed;
+	bool paced; /* rate says how fast */
+	enum topology topology;
+	enum vary vary;
 	uint32_t size, ring, rx_buffer, piece;
+	uint32_t rate;     /* frames a second and sender; 0: nobody sends */
+	uint32_t flows;    /* each sender's frames belong to so many */
+	uint32_t pause_us; /* a slow VM takes what is there, then waits so long; 0: takes nothing */
 	unsigned int batch;
+	unsigned int idle;  /* so many VMs, the last ones, are only there */
+	unsigned int slow;  /* the last so many of the others receive slowly */
+	unsigned int pings; /* the first so many pairs exchange one frame at a time */
 	double seconds, warm_up;
 	int cpus[VMS_MAX];
 	unsigned int cpu_count;
 };
 
-/* What the VM's thread counts and the main thread reads. */
+/* What a VM counts and the main thread reads. */
 struct counters {
 	uint64_t sent;      /* frames that the back end has consumed */
 	uint64_t delivered; /* of the right kind */
 	uint64_t wrong;
+	uint64_t disordered; /* --touch: frames that were not the expected one */
+	uint64_t unanswered; /* round trips given up */
+};
+
+enum phase {
+	PHASE_HELLO,   /* find each other */
+	PHASE_PREPARE, /* fill transmit rings */
+	PHASE_RUN,
+	PHASE_DRAIN, /* nobody sends any more */
+	PHASE_END,
+};
+
+struct shared {
+	enum phase phase;
+	bool measuring;                            /* round-trip times count */
+	unsigned int opened, acquainted, prepared; /* VMs that have come so far */
+	struct shared_vm {
+		cache_aligned struct counters counters;
+		uint64_t kicks;
+		uint64_t features; /* negotiated */
+		uint64_t histogram[BUCKETS];
+	} vms[VMS_MAX];
 };
 
 struct vm {
-	cache_aligned struct counters counters;
+	struct shared_vm *shared;
 	struct netfront *nf;
 	const char *path;
 	unsigned int number;
-	struct vm *peer;
-	bool sender;
-	uint64_t given;      /* frames offered to the back end */
-	uint64_t seq;        /* --touch: of the next frame sent */
+	unsigned int first_peer, peer_count; /* whom it sends to */
+	bool idle, sender, slow;
+	bool pings;             /* has one frame under way, or answers one */
+	uint8_t heard[VMS_MAX]; /* hello frames of each VM */
+	uint64_t taken;         /* transmit chains, those included that were never sent before */
+	uint64_t fresh;         /* ... so many of these */
+	uint64_t reclaimed;
+	uint32_t prepared;   /* transmit chains */
+	uint32_t next_peer;  /* of peer_count: who gets the next frame */
+	uint32_t next_flow;  /* of the next frame */
+	uint64_t due;        /* --rate: the next frame's time */
+	uint64_t resume;     /* slow: when it takes frames again */
+	uint64_t seq;        /* --touch, pings: of the next frame sent */
 	uint64_t expected;   /* --touch: of the next frame received */
-	uint64_t disordered; /* --touch: frames that were not the expected one */
+	uint64_t heard_seq;  /* pings: of the last frame received */
 	uint64_t sum;        /* of what was read, so that reading is not optimized away */
 	uint32_t frame_left; /* pieces of a mergeable frame still to come */
 	uint32_t frame_size;
-	uint64_t sent_at; /* --latency: 0: no frame is under way */
-	uint64_t *histogram;
+	uint64_t sent_at; /* pings; 0: no frame is under way */
 	pthread_t thread;
 };
 
 extern struct options opt;
+extern struct shared *shared;
 extern struct vm vms[VMS_MAX];
 extern unsigned int vm_count;
 
 void fail(const char *format, ...) __attribute__((noreturn)) printf_like(1, 2);
 
-/* options.c: fills in opt and the VMs' sockets, or ends the program. */
+static inline void add_relaxed(uint64_t *counter, uint64_t n)
+{
+	store_relaxed(counter, *counter + n);
+}
+
+/* options.c: fills in opt, the VMs' sockets and who sends to whom, or ends the program. */
 void options_parse(int argc, char **argv);
 
 /* frames.c */
-void frame_make(const struct vm *vm, uint8_t *frame, uint32_t size, bool gso);
+
+/* A frame of vm to another VM. */
+void frame_make(const struct vm *vm, unsigned int to, uint8_t *frame, uint32_t size, bool gso);
 void frame_gso_header(struct virtio_net_hdr *header);
+
+/* Whether it is for this VM, from one of its peers or whoever sends to it, and as it was made. */
 bool frame_is_for(const struct vm *vm, const uint8_t *frame, bool gso);
+unsigned int frame_sender(const uint8_t *frame);
+
+/* Stations that vm sends from, and receives at, for --vary mac: flows are pairs of the two. */
+unsigned int frame_stations(void);
+void frame_set_station(uint8_t *frame, unsigned int source, unsigned int destination);
+
+/* Sets receiver and flow of the next frame, where that differs from frame to frame. */
+void frame_vary(struct vm *vm, uint8_t *frame);
+
+void frame_set_seq(uint8_t *frame, uint64_t seq);
+uint64_t frame_seq(const uint8_t *frame);
 
 /* The whole payload is written, or read, behind the signature: a sequence number, then bytes of it.
  */
 void frame_touch_write(struct vm *vm, uint8_t *frame);
 void frame_touch_read(struct vm *vm, const uint8_t *piece, uint32_t size, bool first);
 
+/* setup.c: connects, finds the peers, fills the transmit rings; returns in PHASE_PREPARE. */
+void setup_run(struct vm *vm);
+
+/* traffic.c */
+
+/* One round of sending and receiving. Returns whether there was anything to do. */
+bool traffic_round(struct vm *vm);
+
+/* Rounds until PHASE_END, sleeping between them if VMs do. */
+void traffic_run(struct vm *vm);
+
 /* report.c */
 void report_round_trip(struct vm *vm, uint64_t ns);
-struct counters report_total(void);
-void report_print(const struct counters *in, const struct counters *all, uint64_t start,
-		  uint64_t end);
+
+/* All VMs' counters, summed up or one by one; those that receive slowly apart. */
+struct snapshot {
+	uint64_t time;
+	uint64_t sent, delivered, delivered_slow, wrong, disordered, unanswered;
+	uint64_t vm_sent[VMS_MAX], vm_delivered[VMS_MAX];
+};
+
+void report_snapshot(struct snapshot *at);
+
+/* From `from` to `to` is measured; `end` is when nothing came any more. */
+void report_print(const struct snapshot *from, const struct snapshot *to,
+		  const struct snapshot *end);
 
 #endif
