@@ -125,14 +125,9 @@ json_t *api_json_port(const struct control_port *port, const struct stats_reader
 
 static const char *port_name(const struct control *control, uint32_t index)
 {
-	const struct control_port *port;
+	const struct control_port *port = control_port_at(control, index);
 
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
-		if (port->present && port->info.port == index)
-			return port->settings.wire.name;
-	}
-	return "?";
+	return port == NULL ? "?" : port->settings.wire.name;
 }
 
 json_t *api_json_bridge(const struct control *control, const struct bridge *bridge)

@@ -123,6 +123,13 @@ struct bridge *control_bridge_find(const struct control *control, const char *na
 	return forwarding_bridge_find(&control->fwd, name);
 }
 
+struct control_port *control_port_at(const struct control *control, uint32_t index)
+{
+	struct bridge_port *member = index < DP_PORTS_MAX ? control->fwd.ports[index] : NULL;
+
+	return member == NULL ? NULL : container_of(member, struct control_port, member);
+}
+
 static void append_name(char *text, size_t size, const char *name)
 {
 	size_t used = strlen(text);

@@ -71,6 +71,8 @@ void control_start(struct control *control);
 /* what the API does */
 
 struct control_port *control_port_find(const struct control *control, const char *name);
+/* The one that the data plane has under that index, or NULL. */
+struct control_port *control_port_at(const struct control *control, uint32_t index);
 struct bridge *control_bridge_find(const struct control *control, const char *name);
 int control_port_add(struct control *control, const struct port_settings *settings,
 		     struct control_error *error) must_check;

@@ -242,18 +242,6 @@ void control_core_watch_ports(struct control *control)
 
 /* events */
 
-static struct control_port *port_by_index(struct control *control, uint32_t index)
-{
-	struct control_port *port;
-
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
-		if (port->present && port->info.port == index)
-			return port;
-	}
-	return NULL;
-}
-
 static const char *port_state_text(uint32_t state)
 {
 	static const char *const texts[] = {"nobody connected", "connected", "up", "quarantined"};
@@ -264,7 +252,7 @@ static const char *port_state_text(uint32_t state)
 /* Notes what the data plane says of a port; no request is made. NULL: it is none of ours. */
 static struct control_port *port_noted(struct control *control, const struct dp_port_info *info)
 {
-	struct control_port *port = port_by_index(control, info->port);
+	struct control_port *port = control_port_at(control, info->port);
 	uint32_t before;
 
 	if (port == NULL || strcmp(port->settings.wire.name, info->config.name) != 0)
