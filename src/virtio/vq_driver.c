@@ -276,12 +276,26 @@ int vq_driver_split_release(struct vq_driver_split *vq, uint16_t head)
 
 int vq_driver_split_post(struct vq_driver_split *vq, const struct vq_used *slots, unsigned int n)
 {
-	for (unsigned int i = 0; i < n; i++) {
-		if (unlikely(!is_idle(vq, slots[i].head)))
-			return -EINVAL;
-		post(vq, slots[i].head);
+	/* What is written below might alias *vq, as far as the compiler knows. */
+	struct vq_driver_chain *chains = vq->chains;
+	uint16_t *shadow = vq->avail_shadow, *ring = vq->ring.avail->ring;
+	const unsigned int size = vq->ring.size, mask = vq->ring.mask, next = vq->avail_next;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		const uint16_t head = slots[i].head;
+		const unsigned int slot = (next + i) & mask;
+
+		if (unlikely(head >= size || chains[head].state != VQ_DRIVER_CHAIN_IDLE))
+			break;
+		chains[head].state = VQ_DRIVER_CHAIN_POSTED;
+		if (unlikely(shadow[slot] != head)) {
+			shadow[slot] = head;
+			store_relaxed(&ring[slot], head);
+		}
 	}
-	return 0;
+	vq->avail_next = (uint16_t)(next + i);
+	return i == n ? 0 : -EINVAL;
 }
 
 void vq_driver_split_publish(struct vq_driver_split *vq)
@@ -324,7 +338,8 @@ static bool look_for_used(struct vq_driver_split *vq)
 	return true;
 }
 
-static struct vring_used_elem used_fetch(const struct vring_used_elem *shared)
+/* A used entry, read once. */
+static inline struct vring_used_elem used_fetch(const struct vring_used_elem *shared)
 {
 	struct vring_used_elem copy = {.id = load_relaxed(&shared->id),
 				       .len = load_relaxed(&shared->len)};
@@ -332,29 +347,25 @@ static struct vring_used_elem used_fetch(const struct vring_used_elem *shared)
 	return copy;
 }
 
-int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, unsigned int max)
+/* Takes `count` entries that are there; fewer, and a fault, if one is a lie. */
+static unsigned int collect_ready(struct vq_driver_split *vq, struct vq_used *used,
+				  unsigned int count)
 {
-	unsigned int ready, n = 0;
+	/* What is written below might alias *vq, as far as the compiler knows. */
+	const struct vring_used_elem *ring = vq->ring.used->ring;
+	struct vq_driver_chain *chains = vq->chains;
+	const unsigned int size = vq->ring.size, mask = vq->ring.mask, next = vq->used_next;
+	unsigned int n;
 
-	if (unlikely(vq->fault))
-		return -EPROTO;
-	ready = (uint16_t)(vq->used_seen - vq->used_next);
-	if (ready < max) {
-		if (unlikely(!look_for_used(vq)))
-			return -EPROTO;
-		ready = (uint16_t)(vq->used_seen - vq->used_next);
-	}
-
-	for (ready = min(ready, max); n < ready; n++) {
-		uint16_t slot = vq->used_next & vq->ring.mask;
-		struct vring_used_elem elem = used_fetch(&vq->ring.used->ring[slot]);
+	for (n = 0; n < count; n++) {
+		struct vring_used_elem elem = used_fetch(&ring[(next + n) & mask]);
 		struct vq_driver_chain *chain;
 
-		if (unlikely(elem.id >= vq->ring.size)) {
+		if (unlikely(elem.id >= size)) {
 			vq->fault = VQ_DRIVER_FAULT_ID;
 			break;
 		}
-		chain = &vq->chains[elem.id];
+		chain = &chains[elem.id];
 		if (unlikely(chain->state != VQ_DRIVER_CHAIN_POSTED)) {
 			vq->fault = VQ_DRIVER_FAULT_STATE;
 			break;
@@ -368,13 +379,31 @@ int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, un
 
 		used[n] = (struct vq_used){
 			.tag = chain->tag, .len = elem.len, .head = (uint16_t)elem.id};
-		if (chain->prepared)
+		if (likely(chain->prepared))
 			chain->state = VQ_DRIVER_CHAIN_IDLE;
 		else
 			put_free(vq, (uint16_t)elem.id);
-		vq->used_next++;
 	}
+	vq->used_next = (uint16_t)(next + n);
+	return n;
+}
 
+int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, unsigned int max)
+{
+	unsigned int ready, n;
+
+	if (unlikely(vq->fault))
+		return -EPROTO;
+	ready = (uint16_t)(vq->used_seen - vq->used_next);
+	if (ready < max) {
+		if (unlikely(!look_for_used(vq)))
+			return -EPROTO;
+		ready = (uint16_t)(vq->used_seen - vq->used_next);
+	}
+	if (ready == 0)
+		return 0;
+
+	n = collect_ready(vq, used, min(ready, max));
 	if (vq->event_idx && !vq->callbacks &&
 	    (uint16_t)(vq->used_event - vq->used_next) < EVENT_NEAR)
 		vq_driver_split_disable_callbacks(vq);
