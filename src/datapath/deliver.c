@@ -396,14 +396,31 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 	return !p.incomplete;
 }
 
+static bool deliver_to_queues(struct forwarder *fwd, struct port *to, uint32_t pairs, const struct delivery *delivery)
+{
+	uint8_t indexes[PORT_PAIRS_MAX][TXQ_BATCH] = {{0}};
+	unsigned int counts[PORT_PAIRS_MAX] = {0};
+	bool complete = true;
+
+	for (unsigned int i = 0; i < delivery->count; i++) {
+		unsigned int queue = choose_queue(&fwd->batch.packets[delivery->indexes[i]], pairs);
+
+		indexes[queue][counts[queue]++] = delivery->indexes[i];
+	}
+	for (unsigned int i = 0; i < pairs; i++) {
+		struct delivery part = {indexes[i], counts[i], delivery->may_wait};
+
+		if (counts[i])
+			complete &= deliver_to_queue(fwd, to, &to->rxq[i], &part);
+	}
+	return complete;
+}
+
 bool deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery)
 {
 	struct port *port = datapath_port(fwd->dp, to);
 	uint32_t pairs = port ? load_acquire(&port->pairs_running) : 0;
 	struct progress changing = {.fwd = fwd, .to = port, .delivery = delivery};
-	uint8_t indexes[PORT_PAIRS_MAX][TXQ_BATCH];
-	unsigned int counts[PORT_PAIRS_MAX] = {0};
-	bool complete = true;
 
 	if (unlikely(pairs == 0)) {
 		for (unsigned int i = 0; i < delivery->count; i++)
@@ -416,16 +433,5 @@ bool deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery
 	}
 	if (likely(pairs == 1))
 		return deliver_to_queue(fwd, port, &port->rxq[0], delivery);
-	for (unsigned int i = 0; i < delivery->count; i++) {
-		unsigned int queue = choose_queue(&fwd->batch.packets[delivery->indexes[i]], pairs);
-
-		indexes[queue][counts[queue]++] = delivery->indexes[i];
-	}
-	for (unsigned int i = 0; i < pairs; i++) {
-		struct delivery part = {indexes[i], counts[i], delivery->may_wait};
-
-		if (counts[i])
-			complete &= deliver_to_queue(fwd, port, &port->rxq[i], &part);
-	}
-	return complete;
+	return deliver_to_queues(fwd, port, pairs, delivery);
 }

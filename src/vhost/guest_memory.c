@@ -227,7 +227,7 @@ static int guest_file_check(const struct vhost_user_region *region, int fd, uint
 
 int guest_memory_add(struct guest_memory *memory, const struct vhost_user_region *region, int fd)
 {
-	uint64_t page, offset, map_size, mapped = 0;
+	uint64_t page = 0, offset, map_size, mapped = 0;
 	struct guest_region *slot;
 	unsigned int position;
 	void *map;

@@ -217,7 +217,7 @@ int vhost_frontend_receive(struct vhost_frontend *fe, struct vhost_user_msg *msg
 			   unsigned int *fd_count)
 {
 	uint64_t deadline = deadline_of(fe);
-	size_t max = fds ? *fd_count : 0, count = 0;
+	size_t max = fds && fd_count ? *fd_count : 0, count = 0;
 	int none, err;
 
 	if (fd_count)
