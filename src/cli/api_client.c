@@ -47,11 +47,9 @@ static int cannot_connect(const struct cli *cli, int error)
 				"directory with --dir",
 				cli->dir);
 	if (error == -EACCES || error == -EPERM)
-		return cli_fail(CLI_UNREACHABLE,
-				"%s is not yours to use: be the user that runs the switch, or root",
+		return cli_fail(CLI_UNREACHABLE, "%s is not yours to use: be the user that runs the switch, or root",
 				cli->dir);
-	return cli_fail(CLI_UNREACHABLE, "cannot reach the switch in %s: %s", cli->dir,
-			strerror(-error));
+	return cli_fail(CLI_UNREACHABLE, "cannot reach the switch in %s: %s", cli->dir, strerror(-error));
 }
 
 static int api_connect(const struct cli *cli)
@@ -140,8 +138,7 @@ static int take_answer(const char *text, json_t **parameters)
 
 int api_client_call(const struct cli *cli, const char *method, json_t *parameters, json_t **answer)
 {
-	json_t *call = json_pack("{s:o, s:o}", "method",
-				 json_sprintf("%s.%s", API_INTERFACE, method), "parameters",
+	json_t *call = json_pack("{s:o, s:o}", "method", json_sprintf("%s.%s", API_INTERFACE, method), "parameters",
 				 parameters != NULL ? parameters : json_object());
 	char *text = json_dumps(call, JSON_COMPACT), *received = NULL;
 	int sock = text == NULL ? -ENOMEM : api_connect(cli);
@@ -157,8 +154,7 @@ int api_client_call(const struct cli *cli, const char *method, json_t *parameter
 	if (error == 0)
 		error = receive_answer(sock, &received);
 	if (error < 0)
-		status = cli_fail(CLI_UNREACHABLE, "no answer from the switch in %s: %s", cli->dir,
-				  strerror(-error));
+		status = cli_fail(CLI_UNREACHABLE, "no answer from the switch in %s: %s", cli->dir, strerror(-error));
 	else
 		status = take_answer(received, answer);
 	free(received);

@@ -23,15 +23,12 @@ static int print_bridges(const json_t *bridges)
 		size_t used = 0;
 
 		for (size_t j = 0; j < json_array_size(ports) && used < sizeof(names); j++)
-			used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
-						 j > 0 ? " " : "",
+			used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", j > 0 ? " " : "",
 						 json_string_value(json_array_get(ports, j)));
 		table_add(&table, "%s", json_string_value(json_object_get(bridge, "name")));
 		table_add(&table, "%s",
-			  quantity_seconds(text, (uint64_t)json_integer_value(
-							 json_object_get(bridge, "mac_age"))));
-		table_add(&table, "%lld",
-			  (long long)json_integer_value(json_object_get(bridge, "macs")));
+			  quantity_seconds(text, (uint64_t)json_integer_value(json_object_get(bridge, "mac_age"))));
+		table_add(&table, "%lld", (long long)json_integer_value(json_object_get(bridge, "macs")));
 		table_add(&table, "%s", names);
 	}
 	return table_print(&table) < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;
@@ -68,8 +65,7 @@ static int bridge_add(struct cli *cli, int argc, char **argv, const char *mac_ag
 		 mac_age != NULL ? mac_age : "");
 	if (bridge_settings_parse(&bridge, text, &error) < 0)
 		return cli_fail(CLI_USAGE, "%s", error.text);
-	status = api_client_call(cli, "AddBridge",
-				 json_pack("{s:o}", "bridge", bridge_settings_to_json(&bridge)),
+	status = api_client_call(cli, "AddBridge", json_pack("{s:o}", "bridge", bridge_settings_to_json(&bridge)),
 				 &answer);
 	json_decref(answer);
 	return status;

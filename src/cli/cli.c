@@ -28,8 +28,7 @@ int cli_wrong_usage(const char *usage)
 	return cli_fail(CLI_USAGE, "usage: lasthop %s", usage);
 }
 
-static const struct cli_option *find_option(const struct cli_option *options, const char *word,
-					    size_t length)
+static const struct cli_option *find_option(const struct cli_option *options, const char *word, size_t length)
 {
 	for (; options->name != NULL; options++) {
 		if (strlen(options->name) == length && strncmp(options->name, word, length) == 0)
@@ -50,8 +49,7 @@ static int take_option(int argc, char **argv, int *at, const struct cli_option *
 	if (option == NULL)
 		option = find_option(options, word, length);
 	if (option == NULL)
-		return cli_fail(CLI_USAGE, "there is no option '--%.*s' here; --help tells which",
-				(int)length, word);
+		return cli_fail(CLI_USAGE, "there is no option '--%.*s' here; --help tells which", (int)length, word);
 	if (!option->has_argument && equals != NULL)
 		return cli_fail(CLI_USAGE, "the option '--%s' takes no argument", option->name);
 	if (!option->has_argument) {

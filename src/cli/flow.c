@@ -43,8 +43,7 @@ static void add_action(struct table *table, const json_t *flow)
 		table_add(table, "drop %s", string(flow, "reason"));
 		return;
 	}
-	used = (size_t)snprintf(text, sizeof(text), "%s",
-				strcmp(action, "output") == 0 ? "->" : "flood");
+	used = (size_t)snprintf(text, sizeof(text), "%s", strcmp(action, "output") == 0 ? "->" : "flood");
 	for (size_t i = 0; i < json_array_size(outputs) && used < sizeof(text); i++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, " %s",
 					 json_string_value(json_array_get(outputs, i)));
@@ -59,8 +58,7 @@ static int print_flows(const json_t *flows)
 	table_init(&table, "BRIDGE|IN|SRC|DST|>PACKETS|>BYTES|>IDLE|ACTION");
 	for (size_t i = 0; i < json_array_size(flows); i++) {
 		const json_t *flow = json_array_get(flows, i);
-		const char *foreign = strcmp(string(flow, "match"), "foreign") == 0 ? "group"
-										    : NULL;
+		const char *foreign = strcmp(string(flow, "match"), "foreign") == 0 ? "group" : NULL;
 
 		table_add(&table, "%s", string(flow, "bridge"));
 		table_add(&table, "%s", string(flow, "in_port"));
@@ -88,16 +86,14 @@ static int print_macs(const json_t *macs)
 		table_add(&table, "%s", string(mac, "port"));
 		table_add(&table, "%s", quantity_seconds(text, number(mac, "age")));
 		table_add(&table, "%llu", (unsigned long long)number(mac, "moves"));
-		table_add(&table, "%s",
-			  json_is_true(json_object_get(mac, "held")) ? "held: moved too often"
-								     : "");
+		table_add(&table, "%s", json_is_true(json_object_get(mac, "held")) ? "held: moved too often" : "");
 	}
 	return table_print(&table) < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;
 }
 
 /* Both have the same form. */
-static int show(struct cli *cli, int argc, char **argv, const char *usage, const char *method,
-		const char *list, int (*print)(const json_t *items))
+static int show(struct cli *cli, int argc, char **argv, const char *usage, const char *method, const char *list,
+		int (*print)(const json_t *items))
 {
 	const char *bridge = NULL, *port = NULL;
 	const struct cli_option options[] = {
@@ -129,12 +125,10 @@ static int show(struct cli *cli, int argc, char **argv, const char *usage, const
 
 int cli_flow(struct cli *cli, int argc, char **argv)
 {
-	return show(cli, argc, argv, "flow show [--bridge NAME] [--port NAME]", "ListFlows",
-		    "flows", print_flows);
+	return show(cli, argc, argv, "flow show [--bridge NAME] [--port NAME]", "ListFlows", "flows", print_flows);
 }
 
 int cli_mac(struct cli *cli, int argc, char **argv)
 {
-	return show(cli, argc, argv, "mac show [--bridge NAME] [--port NAME]", "ListMacs", "macs",
-		    print_macs);
+	return show(cli, argc, argv, "mac show [--bridge NAME] [--port NAME]", "ListMacs", "macs", print_macs);
 }

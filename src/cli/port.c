@@ -33,8 +33,7 @@ static uint64_t sum_of(const json_t *numbers)
 	json_t *value;
 	uint64_t sum = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)numbers, name, value)
-		sum += (uint64_t)json_integer_value(value);
+	json_object_foreach((json_t *)(uintptr_t)numbers, name, value) sum += (uint64_t)json_integer_value(value);
 	return sum;
 }
 
@@ -46,8 +45,7 @@ static void add_port_row(struct table *table, const json_t *port)
 	table_add(table, "%s", string(port, "name"));
 	table_add(table, "%s", string(port, "bridge"));
 	table_add(table, "%s", string(port, "state"));
-	table_add(table, "%u/%u", (unsigned int)number(port, "queues_enabled"),
-		  (unsigned int)number(port, "queues"));
+	table_add(table, "%u/%u", (unsigned int)number(port, "queues_enabled"), (unsigned int)number(port, "queues"));
 	table_add(table, "%s", quantity(text, number(counters, "in_packets")));
 	table_add(table, "%s", quantity_bytes(text, number(counters, "in_bytes")));
 	table_add(table, "%s", quantity(text, number(counters, "out_packets")));
@@ -86,8 +84,7 @@ static void print_state(const json_t *port)
 		printf(", process %llu", (unsigned long long)number(port, "peer_pid"));
 	printf(", %llu connections\n", (unsigned long long)number(port, "connections"));
 	if (fault != NULL)
-		printf("  %-12s%s was the last of %llu\n", "faults", fault,
-		       (unsigned long long)number(port, "faults"));
+		printf("  %-12s%s was the last of %llu\n", "faults", fault, (unsigned long long)number(port, "faults"));
 	else
 		printf("  %-12snone\n", "faults");
 }
@@ -97,16 +94,12 @@ static void print_settings(const json_t *port)
 	printf("  %-12s%s (%s)\n", "socket", string(port, "path"), string(port, "mode"));
 	printf("  %-12s%s, %llu of at most %llu source addresses learned, %llu flows\n", "bridge",
 	       string(port, "bridge"), (unsigned long long)number(port, "macs"),
-	       (unsigned long long)number(port, "mac_limit"),
-	       (unsigned long long)number(port, "flows"));
-	printf("  %-12s%llu of %llu pairs enabled, rings of %llu (receive) and %llu (transmit)\n",
-	       "queues", (unsigned long long)number(port, "queues_enabled"),
-	       (unsigned long long)number(port, "queues"),
-	       (unsigned long long)number(port, "ring_receive"),
-	       (unsigned long long)number(port, "ring_transmit"));
+	       (unsigned long long)number(port, "mac_limit"), (unsigned long long)number(port, "flows"));
+	printf("  %-12s%llu of %llu pairs enabled, rings of %llu (receive) and %llu (transmit)\n", "queues",
+	       (unsigned long long)number(port, "queues_enabled"), (unsigned long long)number(port, "queues"),
+	       (unsigned long long)number(port, "ring_receive"), (unsigned long long)number(port, "ring_transmit"));
 	if (number(port, "mtu") != 0 || number(port, "guest_mtu") != 0)
-		printf("  %-12s%llu offered, %llu from the front end\n", "mtu",
-		       (unsigned long long)number(port, "mtu"),
+		printf("  %-12s%llu offered, %llu from the front end\n", "mtu", (unsigned long long)number(port, "mtu"),
 		       (unsigned long long)number(port, "guest_mtu"));
 	if (json_array_size(json_object_get(port, "features_off")) > 0)
 		print_words("not offered", json_object_get(port, "features_off"));
@@ -140,8 +133,7 @@ static void print_port(const json_t *port)
 	print_words("protocol", json_object_get(port, "protocol_features"));
 	if (json_object_get(port, "guest_mac") != NULL)
 		printf("  %-12s%s\n", "guest's MAC", string(port, "guest_mac"));
-	printf("  %-12s%s in %llu regions\n", "memory",
-	       quantity_bytes(text, number(port, "memory")),
+	printf("  %-12s%s in %llu regions\n", "memory", quantity_bytes(text, number(port, "memory")),
 	       (unsigned long long)number(port, "regions"));
 	print_counters(json_object_get(port, "counters"));
 }
@@ -151,8 +143,7 @@ static int list_ports(const struct cli *cli, int count, char **names, json_t **p
 {
 	*ports = json_array();
 	for (int i = 0; i < max(count, 1); i++) {
-		json_t *parameters = count == 0 ? json_object()
-						: json_pack("{s:s}", "name", names[i]);
+		json_t *parameters = count == 0 ? json_object() : json_pack("{s:s}", "name", names[i]);
 		json_t *answer;
 		int status = api_client_call(cli, "ListPorts", parameters, &answer);
 
@@ -200,8 +191,7 @@ static int port_add(struct cli *cli, int argc, char **argv)
 		return cli_wrong_usage("port add NAME=PATH[,option=value...]");
 	if (port_settings_parse(&port, argv[0], &error) < 0)
 		return cli_fail(CLI_USAGE, "%s", error.text);
-	status = api_client_call(cli, "AddPort",
-				 json_pack("{s:o}", "port", port_settings_to_json(&port)), &answer);
+	status = api_client_call(cli, "AddPort", json_pack("{s:o}", "port", port_settings_to_json(&port)), &answer);
 	json_decref(answer);
 	return status;
 }

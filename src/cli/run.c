@@ -85,8 +85,7 @@ static void child_start(struct child *child)
 	if (child->pid < 0) {
 		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(errno));
 		child->pid = 0;
-		loop_timer_start(&child->supervisor->loop, &child->timer,
-				 child->started_ns + RESTART_MAX_NS);
+		loop_timer_start(&child->supervisor->loop, &child->timer, child->started_ns + RESTART_MAX_NS);
 	}
 }
 
@@ -124,8 +123,7 @@ static void child_ended(struct child *child, int wait_status)
 	if (now - child->started_ns >= STABLE_NS)
 		child->wait_ns = 0;
 	loop_timer_start(&supervisor->loop, &child->timer, now + child->wait_ns);
-	child->wait_ns = child->wait_ns == 0 ? RESTART_FIRST_NS
-					     : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
+	child->wait_ns = child->wait_ns == 0 ? RESTART_FIRST_NS : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
 }
 
 static void child_signal(const struct child *child, int signo)
@@ -164,8 +162,7 @@ static void stop_expired(struct loop_timer *timer)
 {
 	struct supervisor *supervisor = container_of(timer, struct supervisor, stop_timer);
 
-	cli_fail(0, "still running %d seconds after they were asked to end: killed",
-		 (int)(STOP_NS / NS_PER_S));
+	cli_fail(0, "still running %d seconds after they were asked to end: killed", (int)(STOP_NS / NS_PER_S));
 	supervisor->status = CLI_FAILED;
 	child_signal(&supervisor->control, SIGKILL);
 	child_signal(&supervisor->core, SIGKILL);
@@ -212,8 +209,7 @@ static void ready_came(struct loop_io *io, uint32_t events)
 
 /* the children's command lines */
 
-static int child_init(struct child *child, struct supervisor *supervisor, const char *name,
-		      int room)
+static int child_init(struct child *child, struct supervisor *supervisor, const char *name, int room)
 {
 	child->supervisor = supervisor;
 	child->name = name;
@@ -223,8 +219,7 @@ static int child_init(struct child *child, struct supervisor *supervisor, const 
 	if (child->argv == NULL)
 		return cli_fail(CLI_FAILED, "no memory");
 	if (run_files_find_program(name, child->path, sizeof(child->path)) < 0)
-		return cli_fail(CLI_FAILED, "cannot find %s beside lasthop or in %s", name,
-				LASTHOP_LIBEXECDIR);
+		return cli_fail(CLI_FAILED, "cannot find %s beside lasthop or in %s", name, LASTHOP_LIBEXECDIR);
 	child->argv[child->argc++] = child->path;
 	return CLI_OK;
 }
@@ -270,15 +265,13 @@ static const struct {
 	{"--no-sandbox", false, true, false, NULL}, {"--log-level", true, true, true, NULL},
 };
 
-static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv,
-			   int *at)
+static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
 {
 	const char *word = argv[*at], *value = NULL;
 	size_t i = 0;
 
-	while (i < ARRAY_SIZE(run_options) &&
-	       !(strncmp(word, run_options[i].name, strlen(run_options[i].name)) == 0 &&
-		 strchr("=", word[strlen(run_options[i].name)]) != NULL))
+	while (i < ARRAY_SIZE(run_options) && !(strncmp(word, run_options[i].name, strlen(run_options[i].name)) == 0 &&
+						strchr("=", word[strlen(run_options[i].name)]) != NULL))
 		i++;
 	if (strcmp(word, "--dir") == 0 && *at + 1 < argc) {
 		cli->dir = argv[++*at];
@@ -289,8 +282,7 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 		return CLI_OK;
 	}
 	if (i == ARRAY_SIZE(run_options))
-		return cli_fail(CLI_USAGE, "'%s': not an option of run; see `lasthop help run`",
-				word);
+		return cli_fail(CLI_USAGE, "'%s': not an option of run; see `lasthop help run`", word);
 	if (run_options[i].has_argument) {
 		const char *equals = strchr(word, '=');
 

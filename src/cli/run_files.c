@@ -59,8 +59,8 @@ static int make_dir(struct run_files *files)
 				longest - DP_PATH_SIZE + 1);
 	files->made_dir = mkdir(files->dir, 0700) == 0;
 	if (!files->made_dir && errno != EEXIST)
-		return cli_fail(CLI_FAILED, "cannot make %s: %s; choose another with --dir",
-				files->dir, strerror(errno));
+		return cli_fail(CLI_FAILED, "cannot make %s: %s; choose another with --dir", files->dir,
+				strerror(errno));
 	return check_dir(files->dir);
 }
 
@@ -126,8 +126,8 @@ static void remove_port_sockets(const char *state_path)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {"state.json", ".state.json.new", "api.sock",
-					    DP_SOCKET_NAME, STATS_FILE_NAME};
+	static const char *const names[] = {"state.json", ".state.json.new", "api.sock", DP_SOCKET_NAME,
+					    STATS_FILE_NAME};
 	char path[PATH_MAX];
 
 	if (join_path(path, dir, "state.json"))
@@ -182,8 +182,7 @@ int run_files_find_program(const char *name, char *path, size_t size)
 				return 0;
 		}
 	}
-	if (snprintf(path, size, "%s/%s", LASTHOP_LIBEXECDIR, name) < (int)size &&
-	    access(path, X_OK) == 0)
+	if (snprintf(path, size, "%s/%s", LASTHOP_LIBEXECDIR, name) < (int)size && access(path, X_OK) == 0)
 		return 0;
 	return -ENOENT;
 }

@@ -59,8 +59,7 @@ static json_t *port_to_json(const struct stats_reader *stats, const struct stats
 /* Calls `each` for all ports, or for the one of that name; returns their number. */
 static unsigned int for_ports(const struct stats_reader *stats, const char *name,
 			      void (*each)(void *arg, const struct stats_reader *stats,
-					   const struct stats_directory *entry,
-					   const struct stats_port *counters),
+					   const struct stats_directory *entry, const struct stats_port *counters),
 			      void *arg)
 {
 	unsigned int count = 0;
@@ -69,8 +68,7 @@ static unsigned int for_ports(const struct stats_reader *stats, const char *name
 		struct stats_directory entry;
 		struct stats_port counters;
 
-		if (stats_reader_directory(stats, i, &entry) < 0 ||
-		    (name != NULL && strcmp(name, entry.name) != 0))
+		if (stats_reader_directory(stats, i, &entry) < 0 || (name != NULL && strcmp(name, entry.name) != 0))
 			continue;
 		stats_reader_port(stats, i, &counters);
 		each(arg, stats, &entry, &counters);
@@ -79,8 +77,8 @@ static unsigned int for_ports(const struct stats_reader *stats, const char *name
 	return count;
 }
 
-static void collect_port(void *arg, const struct stats_reader *stats,
-			 const struct stats_directory *entry, const struct stats_port *counters)
+static void collect_port(void *arg, const struct stats_reader *stats, const struct stats_directory *entry,
+			 const struct stats_port *counters)
 {
 	json_array_append_new(arg, port_to_json(stats, entry, counters));
 }
@@ -104,13 +102,12 @@ static int print_json(const struct stats_reader *stats, const char *name)
 		set_fields(worker, &counters, stats_worker_fields);
 		json_array_append_new(workers, worker);
 	}
-	return cli_print_json(json_pack("{s:o, s:o, s:o, s:I}", "ports", ports, "total", total,
-					"workers", workers, "faults",
-					(json_int_t)load_relaxed(&stats->header->faults)));
+	return cli_print_json(json_pack("{s:o, s:o, s:o, s:I}", "ports", ports, "total", total, "workers", workers,
+					"faults", (json_int_t)load_relaxed(&stats->header->faults)));
 }
 
-static void add_port(void *arg, const struct stats_reader *stats,
-		     const struct stats_directory *entry, const struct stats_port *counters)
+static void add_port(void *arg, const struct stats_reader *stats, const struct stats_directory *entry,
+		     const struct stats_port *counters)
 {
 	struct table *table = arg;
 	char text[QUANTITY_SIZE];
@@ -130,8 +127,8 @@ static void add_port(void *arg, const struct stats_reader *stats,
 	table_add(table, "%s", quantity(text, counters->waits));
 }
 
-static void add_drops(void *arg, const struct stats_reader *stats,
-		      const struct stats_directory *entry, const struct stats_port *counters)
+static void add_drops(void *arg, const struct stats_reader *stats, const struct stats_directory *entry,
+		      const struct stats_port *counters)
 {
 	struct table *table = arg;
 	char name[24];
@@ -153,17 +150,15 @@ static void print_totals(const struct stats_reader *stats)
 	char a[QUANTITY_SIZE], b[QUANTITY_SIZE], c[QUANTITY_SIZE];
 
 	stats_reader_total(stats, &sum);
-	printf("\nworkers: %s packets in %s turns, %s sleeps\n", quantity(a, sum.packets),
-	       quantity(b, sum.turns), quantity(c, sum.sleeps));
+	printf("\nworkers: %s packets in %s turns, %s sleeps\n", quantity(a, sum.packets), quantity(b, sum.turns),
+	       quantity(c, sum.sleeps));
 	printf("bytes:   %s delivered, %s copied", quantity_bytes(a, sum.delivered_bytes),
 	       quantity_bytes(b, sum.copied_bytes));
 	if (sum.delivered_bytes > 0)
-		printf(" (%.3f copies of each)",
-		       (double)sum.copied_bytes / (double)sum.delivered_bytes);
+		printf(" (%.3f copies of each)", (double)sum.copied_bytes / (double)sum.delivered_bytes);
 	printf(", %s of headers staged\n", quantity_bytes(c, sum.staged_bytes));
-	printf("lookups: %s by the last flow, %s by the table, %s misses\n",
-	       quantity(a, sum.flow_hits_last), quantity(b, sum.flow_hits_table),
-	       quantity(c, sum.flow_misses));
+	printf("lookups: %s by the last flow, %s by the table, %s misses\n", quantity(a, sum.flow_hits_last),
+	       quantity(b, sum.flow_hits_table), quantity(c, sum.flow_misses));
 }
 
 static int print_tables(const struct stats_reader *stats, const char *name)
@@ -202,8 +197,8 @@ static int cannot_open(const char *dir, int error)
 				"directory with --dir",
 				dir);
 	if (error == -EPROTO || error == -ENODATA)
-		return cli_fail(CLI_UNREACHABLE, "%s/%s was not written by this version of lasthop",
-				dir, STATS_FILE_NAME);
+		return cli_fail(CLI_UNREACHABLE, "%s/%s was not written by this version of lasthop", dir,
+				STATS_FILE_NAME);
 	return cli_fail(CLI_UNREACHABLE, "%s/%s: %s", dir, STATS_FILE_NAME, strerror(-error));
 }
 

@@ -114,8 +114,7 @@ void table_free(struct table *table)
 }
 
 /* Three digits and a unit, of which each is 1000 times the one before. */
-static const char *scaled(char text[QUANTITY_SIZE], uint64_t n, const char *const *units,
-			  uint64_t plain_below)
+static const char *scaled(char text[QUANTITY_SIZE], uint64_t n, const char *const *units, uint64_t plain_below)
 {
 	double value = (double)n;
 	size_t unit = 0;
@@ -128,11 +127,7 @@ static const char *scaled(char text[QUANTITY_SIZE], uint64_t n, const char *cons
 		value /= 1000;
 		unit++;
 	}
-	snprintf(text, QUANTITY_SIZE, "%.*f%s",
-		 value < 9.995   ? 2
-		 : value < 99.95 ? 1
-				 : 0,
-		 value, units[unit]);
+	snprintf(text, QUANTITY_SIZE, "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
 	return text;
 }
 

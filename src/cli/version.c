@@ -34,18 +34,15 @@ int cli_version(struct cli *cli, int argc, char **argv)
 		return cli_wrong_usage("version");
 	running = running_version(cli);
 	if (cli->json)
-		return cli_print_json(
-			json_pack("{s:s, s:o*}", "version", LASTHOP_VERSION, "switch", running));
+		return cli_print_json(json_pack("{s:s, s:o*}", "version", LASTHOP_VERSION, "switch", running));
 	printf("lasthop %s\n", LASTHOP_VERSION);
 	if (running != NULL) {
 		data_plane = json_object_get(running, "data_plane");
-		printf("switch in %s: %s, ", cli->dir,
-		       json_string_value(json_object_get(running, "version")));
+		printf("switch in %s: %s, ", cli->dir, json_string_value(json_object_get(running, "version")));
 		if (data_plane != NULL)
 			printf("data plane is process %lld with %lld workers\n",
 			       (long long)json_integer_value(json_object_get(data_plane, "pid")),
-			       (long long)json_integer_value(
-				       json_object_get(data_plane, "workers")));
+			       (long long)json_integer_value(json_object_get(data_plane, "workers")));
 		else
 			puts("not connected to its data plane");
 	}

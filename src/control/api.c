@@ -52,8 +52,8 @@ static void client_refuse(struct api_client *client, const char *why)
 {
 	log_limited(&client->api->log_limit, LOG_WARN, "API: malformed call: %s", why);
 	client->last = true;
-	client_answer_with(client, api_answer_format(API_INTERFACE ".MalformedCall",
-						     json_pack("{s:s}", "message", why)));
+	client_answer_with(client,
+			   api_answer_format(API_INTERFACE ".MalformedCall", json_pack("{s:s}", "message", why)));
 }
 
 /* Executes the call of `size` bytes at the buffer's begin, which is followed by its NUL. */
@@ -96,8 +96,8 @@ static void client_take_calls(struct api_client *client)
 /* false: the connection is to be ended. */
 static bool client_read(struct api_client *client)
 {
-	ssize_t n = recv(client->io.fd, client->input + client->input_size,
-			 sizeof(client->input) - client->input_size, MSG_DONTWAIT);
+	ssize_t n = recv(client->io.fd, client->input + client->input_size, sizeof(client->input) - client->input_size,
+			 MSG_DONTWAIT);
 
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
@@ -107,8 +107,8 @@ static bool client_read(struct api_client *client)
 
 static bool client_write(struct api_client *client)
 {
-	ssize_t n = send(client->io.fd, client->answer + client->answer_sent,
-			 client->answer_size - client->answer_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = send(client->io.fd, client->answer + client->answer_sent, client->answer_size - client->answer_sent,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
@@ -145,8 +145,7 @@ static void client_ready(struct loop_io *io, uint32_t events)
 		alive = (events & (EPOLLERR | EPOLLHUP)) == 0 && client_write(client);
 	if (alive && client->answer == NULL)
 		alive = client_serve(client);
-	if (!alive || loop_modify(&client->api->control->loop, io,
-				  client->answer != NULL ? EPOLLOUT : EPOLLIN) < 0)
+	if (!alive || loop_modify(&client->api->control->loop, io, client->answer != NULL ? EPOLLOUT : EPOLLIN) < 0)
 		client_close(client);
 }
 
@@ -167,8 +166,7 @@ static void api_accept(struct loop_io *io, uint32_t events)
 	if (sock < 0)
 		return;
 	if (!peer_may_call(sock) || api->client_count >= API_CLIENTS_MAX) {
-		log_limited(&api->log_limit, LOG_WARN,
-			    "API: a client of another user, or too many: refused");
+		log_limited(&api->log_limit, LOG_WARN, "API: a client of another user, or too many: refused");
 		close(sock);
 		return;
 	}
@@ -194,8 +192,7 @@ int api_open(struct api *api, struct control *control)
 	memset(api, 0, sizeof(*api));
 	api->control = control;
 	LIST_INIT(&api->clients);
-	if (snprintf(path, sizeof(path), "%s/%s", control->dir, API_SOCKET_NAME) >=
-	    (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", control->dir, API_SOCKET_NAME) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	api->listener.ready = api_accept;
 	api->listener.fd = fdpass_listen(path, SOCK_STREAM, API_BACKLOG, 0600);
@@ -220,7 +217,6 @@ void api_close(struct api *api)
 	}
 	loop_remove(&api->control->loop, &api->listener);
 	close(api->listener.fd);
-	if (snprintf(path, sizeof(path), "%s/%s", api->control->dir, API_SOCKET_NAME) <
-	    (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", api->control->dir, API_SOCKET_NAME) < (int)sizeof(path))
 		unlink(path);
 }

@@ -15,8 +15,7 @@
 
 static json_t *json_mac(const uint8_t mac[MAC_SIZE])
 {
-	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-			    mac[5]);
+	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
 static json_t *json_u64(uint64_t value)
@@ -34,8 +33,7 @@ static json_t *json_fields(const void *counters, const struct stats_field *field
 	json_t *object = json_object();
 
 	for (; fields->name != NULL && object != NULL; fields++)
-		json_object_set_new(object, fields->name,
-				    json_u64(stats_field_value(counters, fields)));
+		json_object_set_new(object, fields->name, json_u64(stats_field_value(counters, fields)));
 	return object;
 }
 
@@ -60,8 +58,7 @@ static json_t *json_counters(const struct stats_reader *stats, const struct cont
 	struct stats_port sum;
 	json_t *counters;
 
-	if (stats == NULL || !port->present ||
-	    stats_reader_directory(stats, port->info.port, &entry) < 0 ||
+	if (stats == NULL || !port->present || stats_reader_directory(stats, port->info.port, &entry) < 0 ||
 	    strcmp(entry.name, port->settings.wire.name) != 0)
 		return json_null();
 	stats_reader_port(stats, port->info.port, &sum);
@@ -102,8 +99,7 @@ json_t *api_json_port(const struct control_port *port, const struct stats_reader
 	json_object_set_new(object, "faults", json_u64(info->faults));
 	json_object_set_new(object, "connections", json_u64(info->connections));
 	json_object_set_new(object, "features", features_to_json(info->features));
-	json_object_set_new(object, "protocol_features",
-			    protocol_features_to_json(info->protocol_features));
+	json_object_set_new(object, "protocol_features", protocol_features_to_json(info->protocol_features));
 	json_object_set_new(object, "queues_enabled", json_u64(info->pairs_enabled));
 	json_object_set_new(object, "regions", json_u64(info->regions));
 	json_object_set_new(object, "memory", json_u64(info->memory));
@@ -117,8 +113,7 @@ json_t *api_json_port(const struct control_port *port, const struct stats_reader
 		json_object_set_new(object, "peer_pid", json_u64(info->peer_pid));
 	json_object_set_new(object, "macs", json_u64(port->present ? port->member.macs.count : 0));
 	json_object_set_new(object, "flows", json_u64(port->present ? port->member.flow_count : 0));
-	json_object_set_new(object, "unanswered",
-			    json_u64(port->present ? port->member.unanswered : 0));
+	json_object_set_new(object, "unanswered", json_u64(port->present ? port->member.unanswered : 0));
 	json_object_set_new(object, "counters", json_counters(stats, port));
 	return object;
 }
@@ -144,8 +139,8 @@ json_t *api_json_bridge(const struct control *control, const struct bridge *brid
 	}
 	TAILQ_FOREACH(member, &bridge->ports, on_bridge)
 	macs += member->macs.count;
-	return json_pack("{s:s, s:i, s:o, s:I}", "name", bridge->name, "mac_age",
-			 (int)bridge->mac_age_s, "ports", ports, "macs", (json_int_t)macs);
+	return json_pack("{s:s, s:i, s:o, s:I}", "name", bridge->name, "mac_age", (int)bridge->mac_age_s, "ports",
+			 ports, "macs", (json_int_t)macs);
 }
 
 static void set_match(json_t *object, const struct flow_match *match)
@@ -162,8 +157,7 @@ static void set_match(json_t *object, const struct flow_match *match)
 	case FLOW_SHAPE_GROUP_BLOCK:
 		name = "group";
 		json_object_set_new(object, "dst_prefix",
-				    json_sprintf("%02x:%02x:%02x", match->dst[0], match->dst[1],
-						 match->dst[2]));
+				    json_sprintf("%02x:%02x:%02x", match->dst[0], match->dst[1], match->dst[2]));
 		break;
 	case FLOW_SHAPE_GROUP:
 		name = "group";
@@ -178,8 +172,7 @@ static void set_match(json_t *object, const struct flow_match *match)
 	json_object_set_new(object, "match", json_string(name));
 }
 
-static void set_action(json_t *object, const struct control *control,
-		       const struct flow_record *record)
+static void set_action(json_t *object, const struct control *control, const struct flow_record *record)
 {
 	const struct flow_outcome *outcome = &record->installed;
 	const struct bridge_port *other;
@@ -188,27 +181,22 @@ static void set_action(json_t *object, const struct control *control,
 
 	if (outcome->type == FLOW_OUTCOME_DROP) {
 		name = "drop";
-		json_object_set_new(object, "reason",
-				    json_string(drop_name((enum drop_reason)outcome->value)));
+		json_object_set_new(object, "reason", json_string(drop_name((enum drop_reason)outcome->value)));
 	} else if (outcome->type == FLOW_OUTCOME_OUTPUT) {
 		name = "output";
-		json_array_append_new(outputs,
-				      json_string(port_name(control, (uint32_t)outcome->value)));
+		json_array_append_new(outputs, json_string(port_name(control, (uint32_t)outcome->value)));
 	} else {
 		TAILQ_FOREACH(other, &record->port->bridge->ports, on_bridge)
 		{
 			if (other != record->port)
-				json_array_append_new(
-					outputs,
-					json_string(port_name(control, other->macs.index)));
+				json_array_append_new(outputs, json_string(port_name(control, other->macs.index)));
 		}
 	}
 	json_object_set_new(object, "action", json_string(name));
 	json_object_set_new(object, "outputs", outputs);
 }
 
-json_t *api_json_flow(const struct control *control, const struct flow_record *record,
-		      uint64_t now_ns)
+json_t *api_json_flow(const struct control *control, const struct flow_record *record, uint64_t now_ns)
 {
 	json_t *object = json_object();
 
@@ -216,8 +204,7 @@ json_t *api_json_flow(const struct control *control, const struct flow_record *r
 		return NULL;
 	json_object_set_new(object, "id", json_u64(record->id));
 	json_object_set_new(object, "bridge", json_string(record->port->bridge->name));
-	json_object_set_new(object, "in_port",
-			    json_string(port_name(control, record->match.in_port)));
+	json_object_set_new(object, "in_port", json_string(port_name(control, record->match.in_port)));
 	set_match(object, &record->match);
 	set_action(object, control, record);
 	json_object_set_new(object, "packets", json_u64(record->packets));
@@ -227,13 +214,12 @@ json_t *api_json_flow(const struct control *control, const struct flow_record *r
 	return object;
 }
 
-json_t *api_json_mac(const struct control *control, const struct bridge *bridge,
-		     const struct mac_entry *entry, uint64_t now_ns)
+json_t *api_json_mac(const struct control *control, const struct bridge *bridge, const struct mac_entry *entry,
+		     uint64_t now_ns)
 {
-	return json_pack("{s:o, s:s, s:s, s:i, s:i, s:b}", "mac", json_mac(entry->mac), "bridge",
-			 bridge->name, "port", port_name(control, entry->port->index), "age",
-			 seconds_since(entry->seen_ns, now_ns), "moves", (int)entry->moves, "held",
-			 now_ns < entry->hold_until_ns);
+	return json_pack("{s:o, s:s, s:s, s:i, s:i, s:b}", "mac", json_mac(entry->mac), "bridge", bridge->name, "port",
+			 port_name(control, entry->port->index), "age", seconds_since(entry->seen_ns, now_ns), "moves",
+			 (int)entry->moves, "held", now_ns < entry->hold_until_ns);
 }
 
 json_t *api_json_stats(const struct stats_reader *stats)

@@ -40,8 +40,7 @@ static int call_check(struct api_call *call, char why[160])
 		return -EINVAL;
 	}
 	/* Every answer is one message, so "more" makes no difference. */
-	if (check_flag(call->message, "oneway", &call->oneway) < 0 ||
-	    check_flag(call->message, "more", &more) < 0 ||
+	if (check_flag(call->message, "oneway", &call->oneway) < 0 || check_flag(call->message, "more", &more) < 0 ||
 	    check_flag(call->message, "upgrade", &upgrade) < 0) {
 		snprintf(why, 160, "'oneway', 'more' and 'upgrade' are booleans");
 		return -EINVAL;

@@ -19,12 +19,10 @@
 struct api_method {
 	const char *name;
 	const char *parameters[3]; /* those that it knows */
-	json_t *(*run)(struct control *control, const json_t *parameters,
-		       struct control_error *error);
+	json_t *(*run)(struct control *control, const json_t *parameters, struct control_error *error);
 };
 
-static json_t *fail(struct control_error *error, const char *name, const char *parameter,
-		    const char *text)
+static json_t *fail(struct control_error *error, const char *name, const char *parameter, const char *text)
 {
 	error->name = name;
 	snprintf(error->parameter, sizeof(error->parameter), "%s", parameter);
@@ -38,8 +36,7 @@ static json_t *invalid(struct control_error *error, const struct settings_error 
 }
 
 /* A string, or NULL if it is left out; false: it is something else. */
-static bool get_string(const json_t *parameters, const char *name, const char **value,
-		       struct control_error *error)
+static bool get_string(const json_t *parameters, const char *name, const char **value, struct control_error *error)
 {
 	const json_t *member = json_object_get(parameters, name);
 
@@ -64,12 +61,10 @@ static const char *get_name(const json_t *parameters, struct control_error *erro
 
 static json_t *data_plane_down(struct control_error *error)
 {
-	return fail(error, "DataPlaneDown", "",
-		    "the data plane (lasthop-core) does not answer; try again");
+	return fail(error, "DataPlaneDown", "", "the data plane (lasthop-core) does not answer; try again");
 }
 
-static json_t *get_version(struct control *control, const json_t *parameters,
-			   struct control_error *error)
+static json_t *get_version(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const struct dp_hello *hello = &control->hello;
 	json_t *answer = json_pack("{s:s}", "version", LASTHOP_VERSION);
@@ -78,15 +73,13 @@ static json_t *get_version(struct control *control, const json_t *parameters,
 	(void)error;
 	if (control->core != NULL)
 		json_object_set_new(answer, "data_plane",
-				    json_pack("{s:i, s:i, s:i, s:i}", "pid", (int)hello->pid,
-					      "workers", (int)hello->workers, "ports_max",
-					      (int)hello->ports_max, "flows_max",
+				    json_pack("{s:i, s:i, s:i, s:i}", "pid", (int)hello->pid, "workers",
+					      (int)hello->workers, "ports_max", (int)hello->ports_max, "flows_max",
 					      (int)hello->flows_max));
 	return answer;
 }
 
-static json_t *list_bridges(struct control *control, const json_t *parameters,
-			    struct control_error *error)
+static json_t *list_bridges(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const struct bridge *bridge;
 	json_t *list = json_array();
@@ -98,8 +91,7 @@ static json_t *list_bridges(struct control *control, const json_t *parameters,
 	return json_pack("{s:o}", "bridges", list);
 }
 
-static json_t *add_bridge(struct control *control, const json_t *parameters,
-			  struct control_error *error)
+static json_t *add_bridge(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	struct bridge_settings settings;
 	struct settings_error why;
@@ -109,8 +101,7 @@ static json_t *add_bridge(struct control *control, const json_t *parameters,
 	return control_bridge_add(control, &settings, error) < 0 ? NULL : json_object();
 }
 
-static json_t *delete_bridge(struct control *control, const json_t *parameters,
-			     struct control_error *error)
+static json_t *delete_bridge(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const char *name = get_name(parameters, error);
 
@@ -119,8 +110,7 @@ static json_t *delete_bridge(struct control *control, const json_t *parameters,
 	return json_object();
 }
 
-static json_t *list_ports(struct control *control, const json_t *parameters,
-			  struct control_error *error)
+static json_t *list_ports(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	struct stats_reader stats;
 	const struct control_port *port;
@@ -147,8 +137,7 @@ static json_t *list_ports(struct control *control, const json_t *parameters,
 	return json_pack("{s:o}", "ports", list);
 }
 
-static json_t *add_port(struct control *control, const json_t *parameters,
-			struct control_error *error)
+static json_t *add_port(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	struct port_settings settings;
 	struct settings_error why;
@@ -158,8 +147,7 @@ static json_t *add_port(struct control *control, const json_t *parameters,
 	return control_port_add(control, &settings, error) < 0 ? NULL : json_object();
 }
 
-static json_t *delete_port(struct control *control, const json_t *parameters,
-			   struct control_error *error)
+static json_t *delete_port(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const char *name = get_name(parameters, error);
 
@@ -169,9 +157,8 @@ static json_t *delete_port(struct control *control, const json_t *parameters,
 }
 
 /* What a list is limited to; false: with `error` filled. */
-static bool get_filter(struct control *control, const json_t *parameters,
-		       const struct bridge **bridge, const struct bridge_port **port,
-		       struct control_error *error)
+static bool get_filter(struct control *control, const json_t *parameters, const struct bridge **bridge,
+		       const struct bridge_port **port, struct control_error *error)
 {
 	const struct control_port *found = NULL;
 	const char *bridge_name, *port_name;
@@ -199,8 +186,7 @@ static bool get_filter(struct control *control, const json_t *parameters,
 	return true;
 }
 
-static json_t *list_flows(struct control *control, const json_t *parameters,
-			  struct control_error *error)
+static json_t *list_flows(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const struct bridge *bridge;
 	const struct bridge_port *port;
@@ -213,15 +199,13 @@ static json_t *list_flows(struct control *control, const json_t *parameters,
 		return data_plane_down(error);
 	list = json_array();
 	while ((record = flow_book_next(&control->fwd, record)) != NULL) {
-		if ((bridge == NULL || record->port->bridge == bridge) &&
-		    (port == NULL || record->port == port))
+		if ((bridge == NULL || record->port->bridge == bridge) && (port == NULL || record->port == port))
 			json_array_append_new(list, api_json_flow(control, record, clock_now_ns()));
 	}
 	return json_pack("{s:o}", "flows", list);
 }
 
-static json_t *list_macs(struct control *control, const json_t *parameters,
-			 struct control_error *error)
+static json_t *list_macs(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const struct bridge *bridge;
 	const struct bridge_port *port;
@@ -234,18 +218,15 @@ static json_t *list_macs(struct control *control, const json_t *parameters,
 		const struct bridge_port *member = control->fwd.ports[i];
 		const struct mac_entry *entry;
 
-		if (member == NULL || (port != NULL && port != member) ||
-		    (bridge != NULL && bridge != member->bridge))
+		if (member == NULL || (port != NULL && port != member) || (bridge != NULL && bridge != member->bridge))
 			continue;
 		LIST_FOREACH(entry, &member->macs.entries, on_port)
-		json_array_append_new(list,
-				      api_json_mac(control, member->bridge, entry, clock_now_ns()));
+		json_array_append_new(list, api_json_mac(control, member->bridge, entry, clock_now_ns()));
 	}
 	return json_pack("{s:o}", "macs", list);
 }
 
-static json_t *get_stats(struct control *control, const json_t *parameters,
-			 struct control_error *error)
+static json_t *get_stats(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	struct stats_reader stats;
 	json_t *answer;
@@ -253,28 +234,24 @@ static json_t *get_stats(struct control *control, const json_t *parameters,
 	(void)parameters;
 	if (stats_reader_open(&stats, control->dir) < 0)
 		return data_plane_down(error);
-	answer = json_pack(
-		"{s:o, s:i, s:I, s:I, s:I}", "total", api_json_stats(&stats), "workers",
-		(int)stats.workers, "faults", (json_int_t)load_relaxed(&stats.header->faults),
-		"moves", (json_int_t)control->fwd.moves, "uptime",
-		(json_int_t)((clock_now_ns() - load_relaxed(&stats.header->start_ns)) / NS_PER_S));
+	answer = json_pack("{s:o, s:i, s:I, s:I, s:I}", "total", api_json_stats(&stats), "workers", (int)stats.workers,
+			   "faults", (json_int_t)load_relaxed(&stats.header->faults), "moves",
+			   (json_int_t)control->fwd.moves, "uptime",
+			   (json_int_t)((clock_now_ns() - load_relaxed(&stats.header->start_ns)) / NS_PER_S));
 	stats_reader_close(&stats);
 	return answer;
 }
 
-static json_t *get_info(struct control *control, const json_t *parameters,
-			struct control_error *error)
+static json_t *get_info(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	(void)control;
 	(void)parameters;
 	(void)error;
-	return json_pack("{s:s, s:s, s:s, s:s, s:[s, s]}", "vendor", "lasthop", "product",
-			 "lasthop", "version", LASTHOP_VERSION, "url", "", "interfaces",
-			 SERVICE_INTERFACE, API_INTERFACE);
+	return json_pack("{s:s, s:s, s:s, s:s, s:[s, s]}", "vendor", "lasthop", "product", "lasthop", "version",
+			 LASTHOP_VERSION, "url", "", "interfaces", SERVICE_INTERFACE, API_INTERFACE);
 }
 
-static json_t *get_interface(struct control *control, const json_t *parameters,
-			     struct control_error *error)
+static json_t *get_interface(struct control *control, const json_t *parameters, struct control_error *error)
 {
 	const char *interface;
 
@@ -285,8 +262,8 @@ static json_t *get_interface(struct control *control, const json_t *parameters,
 		return json_pack("{s:s}", "description", varlink_control_text);
 	if (interface != NULL && strcmp(interface, SERVICE_INTERFACE) == 0)
 		return json_pack("{s:s}", "description", varlink_service_text);
-	return fail(error, SERVICE_INTERFACE ".InterfaceNotFound",
-		    interface == NULL ? "" : interface, "there is no such interface");
+	return fail(error, SERVICE_INTERFACE ".InterfaceNotFound", interface == NULL ? "" : interface,
+		    "there is no such interface");
 }
 
 static const struct api_method methods[] = {
@@ -338,11 +315,9 @@ static char *format_error(const struct control_error *error)
 	char name[96];
 
 	if (strchr(error->name, '.') != NULL)
-		return api_answer_format(error->name,
-					 json_pack("{s:s}", "interface", error->parameter));
+		return api_answer_format(error->name, json_pack("{s:s}", "interface", error->parameter));
 	snprintf(name, sizeof(name), "%s.%s", API_INTERFACE, error->name);
-	return api_answer_format(
-		name, json_pack("{s:s, s:s}", "name", error->parameter, "message", error->text));
+	return api_answer_format(name, json_pack("{s:s, s:s}", "name", error->parameter, "message", error->text));
 }
 
 char *api_execute(struct control *control, const struct api_call *call)

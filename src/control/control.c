@@ -12,11 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static int control_fail(struct control_error *error, int code, const char *name,
-			const char *parameter, const char *format, ...) printf_like(5, 6);
+static int control_fail(struct control_error *error, int code, const char *name, const char *parameter,
+			const char *format, ...) printf_like(5, 6);
 
-static int control_fail(struct control_error *error, int code, const char *name,
-			const char *parameter, const char *format, ...)
+static int control_fail(struct control_error *error, int code, const char *name, const char *parameter,
+			const char *format, ...)
 {
 	va_list arguments;
 
@@ -31,8 +31,7 @@ static int control_fail(struct control_error *error, int code, const char *name,
 static int datapath_add_flow(void *arg, const struct dp_flow_add *flow, uint64_t *id)
 {
 	struct control *control = arg;
-	int error = control->core == NULL ? -ENOTCONN
-					  : datapath_client_flow_add(control->core, flow, id);
+	int error = control->core == NULL ? -ENOTCONN : datapath_client_flow_add(control->core, flow, id);
 
 	control->core_failed |= error == -ENOTCONN;
 	return error;
@@ -47,14 +46,13 @@ static int datapath_del_flow(void *arg, uint64_t id)
 	return error;
 }
 
-static int datapath_packet_out(void *arg, const uint32_t *ports, uint32_t port_count,
-			       const void *frame, uint32_t length)
+static int datapath_packet_out(void *arg, const uint32_t *ports, uint32_t port_count, const void *frame,
+			       uint32_t length)
 {
 	struct control *control = arg;
 	int error = control->core == NULL
 			    ? -ENOTCONN
-			    : datapath_client_packet_out(control->core, DP_PORTS_MAX, ports,
-							 port_count, frame, length);
+			    : datapath_client_packet_out(control->core, DP_PORTS_MAX, ports, port_count, frame, length);
 
 	control->core_failed |= error == -ENOTCONN;
 	return error;
@@ -147,8 +145,8 @@ int control_no_port(const struct control *control, const char *name, struct cont
 	if (names[0] == '\0')
 		return control_fail(error, -ENOENT, "PortNotFound", name,
 				    "there is no port '%.40s'; there is none at all", name);
-	return control_fail(error, -ENOENT, "PortNotFound", name,
-			    "there is no port '%.40s'; there are:%s", name, names);
+	return control_fail(error, -ENOENT, "PortNotFound", name, "there is no port '%.40s'; there are:%s", name,
+			    names);
 }
 
 int control_no_bridge(const struct control *control, const char *name, struct control_error *error)
@@ -158,8 +156,7 @@ int control_no_bridge(const struct control *control, const char *name, struct co
 
 	LIST_FOREACH(bridge, &control->fwd.bridges, next)
 	append_name(names, sizeof(names), bridge->name);
-	return control_fail(error, -ENOENT, "BridgeNotFound", name,
-			    "there is no bridge '%.40s'; there are:%s", name,
+	return control_fail(error, -ENOENT, "BridgeNotFound", name, "there is no bridge '%.40s'; there are:%s", name,
 			    names[0] == '\0' ? " none" : names);
 }
 
@@ -170,8 +167,7 @@ static int no_memory(struct control_error *error)
 
 static int not_saved(const struct control *control, int code, struct control_error *error)
 {
-	return control_fail(error, code, "Failed", "", "cannot write %s/state.json: %s",
-			    control->dir, strerror(-code));
+	return control_fail(error, code, "Failed", "", "cannot write %s/state.json: %s", control->dir, strerror(-code));
 }
 
 static struct control_port *port_new(struct control *control, const struct port_settings *settings)
@@ -201,9 +197,7 @@ int control_intend_port(struct control *control, const struct port_settings *set
 
 int control_intend_bridge(struct control *control, const struct bridge_settings *settings)
 {
-	return forwarding_bridge_add(&control->fwd, settings->name, settings->mac_age) == NULL
-		       ? -ENOMEM
-		       : 0;
+	return forwarding_bridge_add(&control->fwd, settings->name, settings->mac_age) == NULL ? -ENOMEM : 0;
 }
 
 static int check_new_port(const struct control *control, const struct port_settings *settings,
@@ -222,12 +216,11 @@ static int check_new_port(const struct control *control, const struct port_setti
 					    other->settings.wire.path);
 		if (strcmp(other->settings.wire.path, wire->path) == 0)
 			return control_fail(error, -EEXIST, "PortExists", other->settings.wire.name,
-					    "port '%s' is at %s already", other->settings.wire.name,
-					    wire->path);
+					    "port '%s' is at %s already", other->settings.wire.name, wire->path);
 	}
 	if (count >= DP_PORTS_MAX)
-		return control_fail(error, -ENOSPC, "Failed", wire->name,
-				    "a switch has at most %d ports", DP_PORTS_MAX);
+		return control_fail(error, -ENOSPC, "Failed", wire->name, "a switch has at most %d ports",
+				    DP_PORTS_MAX);
 	if (control_bridge_find(control, wire->owner) == NULL)
 		return control_no_bridge(control, wire->owner, error);
 	return 0;
@@ -245,8 +238,8 @@ static int port_failed(const struct dp_port_add *wire, int code, struct control_
 				    "or choose another path",
 				    wire->path);
 	case -ENOENT:
-		return control_fail(error, code, "SocketFailed", wire->name,
-				    "%s: its directory does not exist", wire->path);
+		return control_fail(error, code, "SocketFailed", wire->name, "%s: its directory does not exist",
+				    wire->path);
 	case -EACCES:
 	case -EPERM:
 		return control_fail(error, code, "SocketFailed", wire->name,
@@ -254,13 +247,11 @@ static int port_failed(const struct dp_port_add *wire, int code, struct control_
 				    "(uid %u)",
 				    wire->path, (unsigned int)geteuid());
 	default:
-		return control_fail(error, code, "SocketFailed", wire->name, "%s: %s", wire->path,
-				    strerror(-code));
+		return control_fail(error, code, "SocketFailed", wire->name, "%s: %s", wire->path, strerror(-code));
 	}
 }
 
-int control_port_add(struct control *control, const struct port_settings *settings,
-		     struct control_error *error)
+int control_port_add(struct control *control, const struct port_settings *settings, struct control_error *error)
 {
 	struct control_port *port;
 	int result = check_new_port(control, settings, error);
@@ -306,15 +297,14 @@ int control_port_del(struct control *control, const char *name, struct control_e
 	return 0;
 }
 
-int control_bridge_add(struct control *control, const struct bridge_settings *settings,
-		       struct control_error *error)
+int control_bridge_add(struct control *control, const struct bridge_settings *settings, struct control_error *error)
 {
 	struct bridge *bridge = control_bridge_find(control, settings->name);
 	int result;
 
 	if (bridge != NULL)
-		return control_fail(error, -EEXIST, "BridgeExists", settings->name,
-				    "there is a bridge '%s' already", settings->name);
+		return control_fail(error, -EEXIST, "BridgeExists", settings->name, "there is a bridge '%s' already",
+				    settings->name);
 	bridge = forwarding_bridge_add(&control->fwd, settings->name, settings->mac_age);
 	if (bridge == NULL)
 		return no_memory(error);

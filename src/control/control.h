@@ -27,11 +27,11 @@ struct control_error {
 struct control_port {
 	TAILQ_ENTRY(control_port) next;
 	struct port_settings settings;
-	int listener;  /* in server mode, for a data plane that starts anew; -1: it has the only one
-			*/
-	bool present;  /* the data plane has it */
-	bool reported; /* its socket's trouble has been logged */
-	bool seen;     /* in the sweep under way */
+	int listener;           /* in server mode, for a data plane that starts anew; -1: it has the only one
+				 */
+	bool present;           /* the data plane has it */
+	bool reported;          /* its socket's trouble has been logged */
+	bool seen;              /* in the sweep under way */
 	bool went_down;         /* and the forwarding does not know yet */
 	uint64_t connect_at_ns; /* in client mode: the next try */
 	uint64_t connect_wait_ns;
@@ -74,14 +74,12 @@ struct control_port *control_port_find(const struct control *control, const char
 /* The one that the data plane has under that index, or NULL. */
 struct control_port *control_port_at(const struct control *control, uint32_t index);
 struct bridge *control_bridge_find(const struct control *control, const char *name);
-int control_port_add(struct control *control, const struct port_settings *settings,
-		     struct control_error *error) must_check;
-int control_port_del(struct control *control, const char *name, struct control_error *error)
+int control_port_add(struct control *control, const struct port_settings *settings, struct control_error *error)
 	must_check;
-int control_bridge_add(struct control *control, const struct bridge_settings *settings,
-		       struct control_error *error) must_check;
-int control_bridge_del(struct control *control, const char *name, struct control_error *error)
+int control_port_del(struct control *control, const char *name, struct control_error *error) must_check;
+int control_bridge_add(struct control *control, const struct bridge_settings *settings, struct control_error *error)
 	must_check;
+int control_bridge_del(struct control *control, const char *name, struct control_error *error) must_check;
 
 /* Says in `error` that there is no such port or bridge, and which ones there are; -ENOENT. */
 int control_no_port(const struct control *control, const char *name, struct control_error *error);
@@ -89,8 +87,7 @@ int control_no_bridge(const struct control *control, const char *name, struct co
 
 /* To be kept without the data plane: for start-up. -ENOMEM. */
 int control_intend_port(struct control *control, const struct port_settings *settings) must_check;
-int control_intend_bridge(struct control *control, const struct bridge_settings *settings)
-	must_check;
+int control_intend_bridge(struct control *control, const struct bridge_settings *settings) must_check;
 
 /* state_file.c: DIR/state.json */
 

@@ -36,9 +36,9 @@ struct port_reading {
 
 static bool same_config(const struct dp_port_add *a, const struct dp_port_add *b)
 {
-	return strcmp(a->name, b->name) == 0 && strcmp(a->owner, b->owner) == 0 &&
-	       strcmp(a->path, b->path) == 0 && a->mode == b->mode && a->pairs == b->pairs &&
-	       a->wait_us == b->wait_us && a->mtu == b->mtu && a->features_off == b->features_off;
+	return strcmp(a->name, b->name) == 0 && strcmp(a->owner, b->owner) == 0 && strcmp(a->path, b->path) == 0 &&
+	       a->mode == b->mode && a->pairs == b->pairs && a->wait_us == b->wait_us && a->mtu == b->mtu &&
+	       a->features_off == b->features_off;
 }
 
 static void read_port(void *arg, const struct dp_port_info *info)
@@ -68,8 +68,8 @@ static void read_flow(void *arg, const struct dp_flow_info *info)
 
 static void port_join(struct control *control, struct control_port *port, uint64_t now_ns)
 {
-	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner),
-			&port->member, port->info.port, port->settings.mac_limit, now_ns);
+	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner), &port->member,
+			port->info.port, port->settings.mac_limit, now_ns);
 }
 
 /* Keeps what is right in the data plane, removes what is not. */
@@ -100,8 +100,7 @@ static int port_listen(struct control_port *port)
 {
 	if (port->settings.wire.mode != DP_PORT_SERVER || port->listener >= 0)
 		return 0;
-	port->listener = fdpass_listen(port->settings.wire.path, SOCK_STREAM, PORT_SOCKET_BACKLOG,
-				       PORT_SOCKET_MODE);
+	port->listener = fdpass_listen(port->settings.wire.path, SOCK_STREAM, PORT_SOCKET_BACKLOG, PORT_SOCKET_MODE);
 	return port->listener < 0 ? port->listener : 0;
 }
 
@@ -115,8 +114,7 @@ int control_core_port_add(struct control *control, struct control_port *port)
 	error = port_listen(port);
 	if (error < 0)
 		return error;
-	error = datapath_client_port_add(control->core, &port->settings.wire, port->listener,
-					 &index);
+	error = datapath_client_port_add(control->core, &port->settings.wire, port->listener, &index);
 	control->core_failed |= error == -ENOTCONN;
 	if (error < 0)
 		return error;
@@ -136,8 +134,7 @@ void control_core_port_del(struct control *control, struct control_port *port)
 
 	if (port->present) {
 		forwarding_leave(&control->fwd, &port->member, clock_now_ns());
-		if (control->core != NULL &&
-		    datapath_client_port_del(control->core, port->info.port) == -ENOTCONN)
+		if (control->core != NULL && datapath_client_port_del(control->core, port->info.port) == -ENOTCONN)
 			control->core_failed = true;
 		port->present = false;
 	}
@@ -176,8 +173,8 @@ static bool port_look_after(struct control *control, struct control_port *port, 
 	if (!port->present) {
 		error = control_core_port_add(control, port);
 		if (error < 0 && !port->reported) {
-			log_error("port %s: %s: %s", port->settings.wire.name,
-				  port->settings.wire.path, strerror(-error));
+			log_error("port %s: %s: %s", port->settings.wire.name, port->settings.wire.path,
+				  strerror(-error));
 			port->reported = true;
 		}
 		if (error < 0 && !control->tolerant && error != -ENOTCONN) {
@@ -296,8 +293,7 @@ static void handle_event(struct control *control, const struct datapath_event *e
 		port_changed(control, &event->port);
 		break;
 	case DP_EVENT_ANNOUNCE:
-		forwarding_announce(&control->fwd, event->announce.port, event->announce.mac,
-				    clock_now_ns());
+		forwarding_announce(&control->fwd, event->announce.port, event->announce.mac, clock_now_ns());
 		break;
 	default:
 		break;
@@ -389,8 +385,7 @@ static void sweep_expired(struct loop_timer *timer)
 	struct control *control = container_of(timer, struct control, sweep_timer);
 
 	if (control_core_sweep(control) == 0)
-		loop_timer_start(&control->loop, timer,
-				 clock_now_ns() + forwarding_sweep_period_ns(&control->fwd));
+		loop_timer_start(&control->loop, timer, clock_now_ns() + forwarding_sweep_period_ns(&control->fwd));
 	control_core_check(control);
 }
 
@@ -402,8 +397,7 @@ static int core_connect(struct control *control)
 	struct control_port *port;
 	int error;
 
-	if (snprintf(path, sizeof(path), "%s/%s", control->dir, DP_SOCKET_NAME) >=
-	    (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", control->dir, DP_SOCKET_NAME) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	error = datapath_client_open(&control->core, path, &control->hello);
 	if (error < 0)
@@ -431,16 +425,14 @@ static void core_try_connect(struct control *control)
 	if (error < 0) {
 		/* Not for the moment that it takes to start. */
 		if (++control->core_tries == CORE_TRIES_REPORTED)
-			log_warn("no data plane at %s/%s: %s; trying again", control->dir,
-				 DP_SOCKET_NAME, strerror(-error));
+			log_warn("no data plane at %s/%s: %s; trying again", control->dir, DP_SOCKET_NAME,
+				 strerror(-error));
 		loop_timer_start(&control->loop, &control->core_timer, now + CORE_RETRY_NS);
 		return;
 	}
 	control->core_tries = 0;
-	log_info("connected to the data plane, process %u, %u workers", control->hello.pid,
-		 control->hello.workers);
-	loop_timer_start(&control->loop, &control->sweep_timer,
-			 now + forwarding_sweep_period_ns(&control->fwd));
+	log_info("connected to the data plane, process %u, %u workers", control->hello.pid, control->hello.workers);
+	loop_timer_start(&control->loop, &control->sweep_timer, now + forwarding_sweep_period_ns(&control->fwd));
 	control_core_watch_ports(control);
 	/* What came in while the state was read. */
 	handle_events(control);

@@ -62,27 +62,24 @@ static const struct {
 	{63, "speed-duplex"},
 };
 
-#define TSO                                                                        \
-	(VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN))
+#define TSO                                                                                                            \
+	(VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) |                                   \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN))
 #define UFO (VIRTIO_BIT(VIRTIO_NET_F_HOST_UFO) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_UFO))
-#define USO                                                                        \
-	(VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
-#define CTRL                                                                                      \
-	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) |                    \
-	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_VLAN) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |            \
-	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_MQ))
+#define USO \
+	(VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
+#define CTRL                                                                                                        \
+	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VLAN) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |                    \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VIRTIO_BIT(VIRTIO_NET_F_MQ))
 
 /* Before the names of single bits: "csum" off means all that a checksum offload is needed for. */
 static const struct {
 	const char *name;
 	uint64_t bits;
 } groups[] = {
-	{"csum",
-	 VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | TSO | UFO | USO},
+	{"csum", VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | TSO | UFO | USO},
 	{"tso", TSO},
 	{"ufo", UFO},
 	{"uso", USO},
@@ -133,8 +130,7 @@ void feature_list(char *text, size_t size)
 
 	text[0] = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(groups) + ARRAY_SIZE(names); i++) {
-		const char *name = i < ARRAY_SIZE(groups) ? groups[i].name
-							  : names[i - ARRAY_SIZE(groups)].name;
+		const char *name = i < ARRAY_SIZE(groups) ? groups[i].name : names[i - ARRAY_SIZE(groups)].name;
 		int n = snprintf(text + used, size - used, "%s%s", used > 0 ? " " : "", name);
 
 		if (n < 0 || (size_t)n >= size - used)

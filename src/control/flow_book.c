@@ -48,8 +48,8 @@ static bool match_is_learned(const struct flow_match *match)
 	return match->shape != FLOW_SHAPE_SOURCE && match->shape != FLOW_SHAPE_FOREIGN;
 }
 
-struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port,
-				  const struct flow_match *match, uint64_t now_ns)
+struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
+				  uint64_t now_ns)
 {
 	struct mac_table *macs = &port->bridge->macs;
 	struct flow_record *record = calloc(1, sizeof(*record));
@@ -73,8 +73,7 @@ struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *po
 			goto no_memory;
 		LIST_INSERT_HEAD(&record->dst->to, record, to);
 	}
-	hash_table_insert(&fwd->flows, &record->node,
-			  hash_table_hash(&fwd->flows, match, sizeof(*match)));
+	hash_table_insert(&fwd->flows, &record->node, hash_table_hash(&fwd->flows, match, sizeof(*match)));
 	TAILQ_INSERT_TAIL(&port->flows, record, on_port);
 	port->flow_count++;
 	if (match->shape == FLOW_SHAPE_SOURCE)
@@ -117,8 +116,7 @@ void flow_book_remove(struct forwarding *fwd, struct flow_record *record, struct
 		int error = fwd->datapath->flow_del(fwd->arg, record->id);
 
 		if (error < 0 && error != -ENOENT && error != -ENOTCONN)
-			log_limited(&fwd->log_limit, LOG_WARN, "cannot remove a flow: %s",
-				    strerror(-error));
+			log_limited(&fwd->log_limit, LOG_WARN, "cannot remove a flow: %s", strerror(-error));
 	}
 	flow_book_forget(fwd, record, keep);
 }
@@ -145,8 +143,8 @@ struct flow_outcome flow_book_outcome(const struct flow_record *record)
 	return (struct flow_outcome){FLOW_OUTCOME_OUTPUT, record->dst->port->index};
 }
 
-static uint32_t outcome_actions(const struct flow_record *record,
-				const struct flow_outcome *outcome, struct flow_action *actions)
+static uint32_t outcome_actions(const struct flow_record *record, const struct flow_outcome *outcome,
+				struct flow_action *actions)
 {
 	const struct bridge_port *port;
 	uint32_t count = 0;
@@ -155,19 +153,16 @@ static uint32_t outcome_actions(const struct flow_record *record,
 	case FLOW_OUTCOME_NONE:
 		break;
 	case FLOW_OUTCOME_OUTPUT:
-		actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0,
-							(uint32_t)outcome->value};
+		actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0, (uint32_t)outcome->value};
 		break;
 	case FLOW_OUTCOME_DROP:
-		actions[count++] = (struct flow_action){FLOW_ACTION_DROP, 0,
-							(uint32_t)outcome->value};
+		actions[count++] = (struct flow_action){FLOW_ACTION_DROP, 0, (uint32_t)outcome->value};
 		break;
 	case FLOW_OUTCOME_FLOOD:
 		TAILQ_FOREACH(port, &record->port->bridge->ports, on_bridge)
 		{
 			if (port != record->port && count < FLOW_ACTIONS_MAX)
-				actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0,
-									port->macs.index};
+				actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0, port->macs.index};
 		}
 		break;
 	}
@@ -183,15 +178,14 @@ bool flow_book_does(const struct flow_record *record, const struct flow_outcome 
 	return count == action_count && memcmp(ours, actions, count * sizeof(ours[0])) == 0;
 }
 
-bool flow_book_install(struct forwarding *fwd, struct flow_record *record, bool again,
-		       struct mac_entry *keep, uint64_t now_ns)
+bool flow_book_install(struct forwarding *fwd, struct flow_record *record, bool again, struct mac_entry *keep,
+		       uint64_t now_ns)
 {
 	struct flow_outcome outcome = flow_book_outcome(record);
 	union flow_message message;
 	int error;
 
-	if (!again && outcome.type == record->installed.type &&
-	    outcome.value == record->installed.value)
+	if (!again && outcome.type == record->installed.type && outcome.value == record->installed.value)
 		return true;
 	memset(&message.flow, 0, sizeof(message.flow));
 	message.flow.cookie = COOKIE_MAGIC | outcome.type;
@@ -200,8 +194,7 @@ bool flow_book_install(struct forwarding *fwd, struct flow_record *record, bool 
 	error = fwd->datapath->flow_add(fwd->arg, &message.flow, &record->id);
 	if (error < 0) {
 		if (error != -ENOTCONN)
-			log_limited(&fwd->log_limit, LOG_WARN, "cannot install a flow: %s",
-				    strerror(-error));
+			log_limited(&fwd->log_limit, LOG_WARN, "cannot install a flow: %s", strerror(-error));
 		flow_book_remove(fwd, record, keep);
 		return false;
 	}

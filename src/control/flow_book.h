@@ -14,8 +14,8 @@ struct flow_record *flow_book_find(const struct forwarding *fwd, const struct fl
 struct flow_record *flow_book_next(const struct forwarding *fwd, const struct flow_record *record);
 
 /* A record that is not installed; its entries are found or created. NULL: no memory. */
-struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port,
-				  const struct flow_match *match, uint64_t now_ns);
+struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
+				  uint64_t now_ns);
 
 /* Forgets the record alone. `keep`: an entry that is not released, because the caller still uses
  * it. */
@@ -38,16 +38,15 @@ bool flow_book_does(const struct flow_record *record, const struct flow_outcome 
  * Brings the data plane up to date with flow_book_outcome(); `again`: even if it is. A flow that
  * cannot be is removed, together with its record: false then.
  */
-bool flow_book_install(struct forwarding *fwd, struct flow_record *record, bool again,
-		       struct mac_entry *keep, uint64_t now_ns);
+bool flow_book_install(struct forwarding *fwd, struct flow_record *record, bool again, struct mac_entry *keep,
+		       uint64_t now_ns);
 
 /* Remembers to remove a flow that has no record; flow_book_remove_unknown() does. */
 void flow_book_unknown(struct forwarding *fwd, uint64_t id);
 void flow_book_remove_unknown(struct forwarding *fwd);
 
 /* From forwarding.c, for forwarding_sweep.c: the entry's place is lost, by age or with its port. */
-void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge,
-			       struct mac_entry *entry, uint64_t now_ns);
+void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge, struct mac_entry *entry, uint64_t now_ns);
 
 /* How many flows one port may have now. */
 uint32_t forwarding_port_flows_max(const struct forwarding *fwd);

@@ -24,8 +24,7 @@ bool mac_is_station(const uint8_t mac[MAC_SIZE])
 
 bool mac_is_reserved(const uint8_t mac[MAC_SIZE])
 {
-	return memcmp(mac, reserved_block, sizeof(reserved_block)) == 0 && mac[3] == 0 &&
-	       mac[4] == 0 && mac[5] <= 0x0f;
+	return memcmp(mac, reserved_block, sizeof(reserved_block)) == 0 && mac[3] == 0 && mac[4] == 0 && mac[5] <= 0x0f;
 }
 
 /* How many bytes of the destination a shape matches. */
@@ -52,8 +51,7 @@ static enum flow_shape shape_of(const uint8_t dst[MAC_SIZE])
 	return dst[0] == reserved_block[0] ? FLOW_SHAPE_GROUP_BLOCK : FLOW_SHAPE_GROUP;
 }
 
-struct flow_match flow_match_of(uint32_t in_port, const uint8_t src[MAC_SIZE],
-				const uint8_t dst[MAC_SIZE])
+struct flow_match flow_match_of(uint32_t in_port, const uint8_t src[MAC_SIZE], const uint8_t dst[MAC_SIZE])
 {
 	struct flow_match match = {.in_port = in_port};
 
@@ -98,8 +96,7 @@ void flow_match_to_wire(const struct flow_match *match, struct flow_key *key, st
 	shape_mask(match->shape, mask);
 }
 
-int flow_match_from_wire(struct flow_match *match, const struct flow_key *key,
-			 const struct flow_key *mask)
+int flow_match_from_wire(struct flow_match *match, const struct flow_key *key, const struct flow_key *mask)
 {
 	for (enum flow_shape shape = FLOW_SHAPE_PAIR; shape <= FLOW_SHAPE_FOREIGN; shape++) {
 		struct flow_key our_key, our_mask;

@@ -51,17 +51,14 @@ bool mac_is_reserved(const uint8_t mac[MAC_SIZE]);
  * The widest match for a packet whose source is a station that is (or may be) learned, or one that
  * no station has.
  */
-struct flow_match flow_match_of(uint32_t in_port, const uint8_t src[MAC_SIZE],
-				const uint8_t dst[MAC_SIZE]);
+struct flow_match flow_match_of(uint32_t in_port, const uint8_t src[MAC_SIZE], const uint8_t dst[MAC_SIZE]);
 
 /* All that comes from that source at that port. */
 struct flow_match flow_match_source(uint32_t in_port, const uint8_t src[MAC_SIZE]);
 
-void flow_match_to_wire(const struct flow_match *match, struct flow_key *key,
-			struct flow_key *mask);
+void flow_match_to_wire(const struct flow_match *match, struct flow_key *key, struct flow_key *mask);
 
 /* 0, or -EINVAL: not one of our shapes. */
-int flow_match_from_wire(struct flow_match *match, const struct flow_key *key,
-			 const struct flow_key *mask) must_check;
+int flow_match_from_wire(struct flow_match *match, const struct flow_key *key, const struct flow_key *mask) must_check;
 
 #endif

@@ -17,10 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REINSTALL_AFTER_NS \
-	(100 * NS_PER_MS)            /* an upcall in spite of a flow: younger ones crossed */
-#define IDLE_ENOUGH_NS      NS_PER_S /* to be evicted for a new flow of the same port */
-#define ANNOUNCE_PERIOD_NS  (20 * NS_PER_MS) /* one of a port at most */
+#define REINSTALL_AFTER_NS  (100 * NS_PER_MS) /* an upcall in spite of a flow: younger ones crossed */
+#define IDLE_ENOUGH_NS      NS_PER_S          /* to be evicted for a new flow of the same port */
+#define ANNOUNCE_PERIOD_NS  (20 * NS_PER_MS)  /* one of a port at most */
 #define ANNOUNCE_FRAME_SIZE 60
 
 int forwarding_init(struct forwarding *fwd, const struct forwarding_datapath *datapath, void *arg)
@@ -128,8 +127,8 @@ static void bridge_insert(struct bridge *bridge, struct bridge_port *port)
 	TAILQ_INSERT_TAIL(&bridge->ports, port, on_bridge);
 }
 
-void forwarding_join(struct forwarding *fwd, struct bridge *bridge, struct bridge_port *port,
-		     uint32_t index, uint32_t mac_limit, uint64_t now_ns)
+void forwarding_join(struct forwarding *fwd, struct bridge *bridge, struct bridge_port *port, uint32_t index,
+		     uint32_t mac_limit, uint64_t now_ns)
 {
 	memset(port, 0, sizeof(*port));
 	port->macs.index = index;
@@ -169,8 +168,7 @@ void forwarding_leave(struct forwarding *fwd, struct bridge_port *port, uint64_t
 void forwarding_port_down(struct forwarding *fwd, struct bridge_port *port, uint64_t now_ns)
 {
 	while (port->bridge != NULL && !LIST_EMPTY(&port->macs.entries))
-		forwarding_forget_station(fwd, port->bridge, LIST_FIRST(&port->macs.entries),
-					  now_ns);
+		forwarding_forget_station(fwd, port->bridge, LIST_FIRST(&port->macs.entries), now_ns);
 }
 
 void forwarding_reset(struct forwarding *fwd)
@@ -208,8 +206,7 @@ static void install_flows_to(struct forwarding *fwd, struct mac_entry *entry, ui
 }
 
 /* The flows from it that are at a port where it is not; `only` that one, or NULL for any. */
-static void remove_strays(struct forwarding *fwd, struct mac_entry *entry,
-			  const struct bridge_port *only)
+static void remove_strays(struct forwarding *fwd, struct mac_entry *entry, const struct bridge_port *only)
 {
 	struct flow_record *record = LIST_FIRST(&entry->from);
 
@@ -222,8 +219,7 @@ static void remove_strays(struct forwarding *fwd, struct mac_entry *entry,
 	}
 }
 
-void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge,
-			       struct mac_entry *entry, uint64_t now_ns)
+void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge, struct mac_entry *entry, uint64_t now_ns)
 {
 	mac_table_unplace(entry);
 	remove_strays(fwd, entry, NULL);
@@ -233,8 +229,7 @@ void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge,
 
 /* The station's packets may pass at the port from now on: a flow that drops them all must not stay.
  */
-static void remove_unlearned(struct forwarding *fwd, struct bridge_port *port,
-			     struct mac_entry *entry)
+static void remove_unlearned(struct forwarding *fwd, struct bridge_port *port, struct mac_entry *entry)
 {
 	struct flow_match source = flow_match_source(port->macs.index, entry->mac);
 	struct flow_record *record = flow_book_find(fwd, &source);
@@ -244,8 +239,7 @@ static void remove_unlearned(struct forwarding *fwd, struct bridge_port *port,
 }
 
 /* An entry has got another place. */
-static void station_placed(struct forwarding *fwd, struct bridge_port *port,
-			   struct mac_entry *entry, uint64_t now_ns)
+static void station_placed(struct forwarding *fwd, struct bridge_port *port, struct mac_entry *entry, uint64_t now_ns)
 {
 	remove_unlearned(fwd, port, entry);
 	remove_strays(fwd, entry, NULL);
@@ -266,8 +260,8 @@ static bool port_make_room(struct forwarding *fwd, struct bridge_port *port, uin
 	return true;
 }
 
-static void port_answer(struct forwarding *fwd, struct bridge_port *port,
-			const struct flow_match *match, uint64_t now_ns)
+static void port_answer(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
+			uint64_t now_ns)
 {
 	struct flow_record *record = flow_book_find(fwd, match);
 	bool again = false;
@@ -275,8 +269,7 @@ static void port_answer(struct forwarding *fwd, struct bridge_port *port,
 	if (record != NULL) {
 		again = now_ns - record->installed_ns >= REINSTALL_AFTER_NS;
 	} else {
-		if ((match->shape == FLOW_SHAPE_SOURCE &&
-		     port->unlearned_count >= PORT_UNLEARNED_MAX) ||
+		if ((match->shape == FLOW_SHAPE_SOURCE && port->unlearned_count >= PORT_UNLEARNED_MAX) ||
 		    !port_make_room(fwd, port, now_ns)) {
 			port->unanswered++;
 			return;
@@ -289,8 +282,7 @@ static void port_answer(struct forwarding *fwd, struct bridge_port *port,
 }
 
 /* Learns where `mac` is: false if a packet from it there must not pass. */
-static bool port_learn(struct forwarding *fwd, struct bridge_port *port,
-		       const uint8_t mac[MAC_SIZE], uint64_t now_ns)
+static bool port_learn(struct forwarding *fwd, struct bridge_port *port, const uint8_t mac[MAC_SIZE], uint64_t now_ns)
 {
 	struct mac_entry *entry;
 	int verdict = mac_table_learn(&port->bridge->macs, mac, &port->macs, now_ns, &entry);
@@ -304,10 +296,9 @@ static bool port_learn(struct forwarding *fwd, struct bridge_port *port,
 		station_placed(fwd, port, entry, now_ns);
 		return true;
 	case MAC_FULL:
-		log_limited(
-			&port->log_limit, LOG_WARN,
-			"port %u: more than %u source addresses, packets from others are dropped",
-			port->macs.index, port->macs.limit);
+		log_limited(&port->log_limit, LOG_WARN,
+			    "port %u: more than %u source addresses, packets from others are dropped", port->macs.index,
+			    port->macs.limit);
 		if (entry != NULL) {
 			remove_strays(fwd, entry, port);
 			mac_table_release(&port->bridge->macs, entry);
@@ -315,8 +306,8 @@ static bool port_learn(struct forwarding *fwd, struct bridge_port *port,
 		return false;
 	case MAC_HELD:
 		log_limited(&port->log_limit, LOG_WARN,
-			    "port %u: %02x:%02x:%02x:%02x:%02x:%02x moves too often, not followed",
-			    port->macs.index, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+			    "port %u: %02x:%02x:%02x:%02x:%02x:%02x moves too often, not followed", port->macs.index,
+			    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 		remove_unlearned(fwd, port, entry);
 		return true;
 	default:
@@ -365,8 +356,7 @@ static void make_rarp(uint8_t frame[ANNOUNCE_FRAME_SIZE], const uint8_t mac[MAC_
 	memcpy(frame + sizeof(head) + MAC_SIZE + 4, mac, MAC_SIZE);
 }
 
-void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t mac[MAC_SIZE],
-			 uint64_t now_ns)
+void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t mac[MAC_SIZE], uint64_t now_ns)
 {
 	uint8_t frame[ANNOUNCE_FRAME_SIZE];
 	uint32_t outputs[DP_PORTS_MAX];

@@ -41,8 +41,7 @@ struct forwarding_datapath {
 	/* As datapath_client_flow_add() and its like. */
 	int (*flow_add)(void *arg, const struct dp_flow_add *flow, uint64_t *id);
 	int (*flow_del)(void *arg, uint64_t id);
-	int (*packet_out)(void *arg, const uint32_t *ports, uint32_t port_count, const void *frame,
-			  uint32_t length);
+	int (*packet_out)(void *arg, const uint32_t *ports, uint32_t port_count, const void *frame, uint32_t length);
 };
 
 /* What becomes of a flow's packets. In a flow's cookie, so that a restarted control can tell. */
@@ -122,8 +121,7 @@ struct forwarding {
 	struct log_limit log_limit;
 };
 
-int forwarding_init(struct forwarding *fwd, const struct forwarding_datapath *datapath, void *arg)
-	must_check;
+int forwarding_init(struct forwarding *fwd, const struct forwarding_datapath *datapath, void *arg) must_check;
 void forwarding_cleanup(struct forwarding *fwd);
 
 /* NULL: no memory. The name is not taken yet. */
@@ -134,8 +132,8 @@ void forwarding_bridge_del(struct forwarding *fwd, struct bridge *bridge);
 
 /* The data plane has the port under that index. The structure is all zero or was a member before.
  */
-void forwarding_join(struct forwarding *fwd, struct bridge *bridge, struct bridge_port *port,
-		     uint32_t index, uint32_t mac_limit, uint64_t now_ns);
+void forwarding_join(struct forwarding *fwd, struct bridge *bridge, struct bridge_port *port, uint32_t index,
+		     uint32_t mac_limit, uint64_t now_ns);
 /* Its flows are removed everywhere; then the data plane may forget it. Harmless for no member. */
 void forwarding_leave(struct forwarding *fwd, struct bridge_port *port, uint64_t now_ns);
 /* Nobody is connected to it any more: what was learned there is forgotten. */
@@ -148,8 +146,7 @@ void forwarding_reset(struct forwarding *fwd);
 void forwarding_upcall(struct forwarding *fwd, const struct flow_key *key, uint64_t now_ns);
 
 /* A front end asks that its station be announced: learns it and tells the other members. */
-void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t mac[MAC_SIZE],
-			 uint64_t now_ns);
+void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t mac[MAC_SIZE], uint64_t now_ns);
 
 /*
  * After the ports have joined a data plane that has flows already: each of them, then the end. No

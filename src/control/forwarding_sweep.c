@@ -143,8 +143,7 @@ void forwarding_sweep_end(struct forwarding *fwd, uint64_t now_ns)
 }
 
 /* What the flow's actions and cookie say that it does, if it is something that we do. */
-static struct flow_outcome adopted_outcome(const struct flow_record *record,
-					   const struct dp_flow_add *flow)
+static struct flow_outcome adopted_outcome(const struct flow_record *record, const struct dp_flow_add *flow)
 {
 	struct flow_outcome outcome = {.type = (enum flow_outcome_type)(flow->cookie & 0xff)};
 
@@ -171,8 +170,7 @@ void forwarding_adopt(struct forwarding *fwd, const struct dp_flow_info *info, u
 	struct flow_record *record = NULL;
 	struct bridge_port *port = NULL;
 
-	if (flow_match_from_wire(&match, &info->flow.key, &info->flow.mask) == 0 &&
-	    match.in_port < DP_PORTS_MAX)
+	if (flow_match_from_wire(&match, &info->flow.key, &info->flow.mask) == 0 && match.in_port < DP_PORTS_MAX)
 		port = fwd->ports[match.in_port];
 	if (port != NULL && flow_book_find(fwd, &match) == NULL)
 		record = flow_book_new(fwd, port, &match, now_ns);
@@ -200,13 +198,11 @@ static void adopt_destination(struct forwarding *fwd, struct flow_record *record
 		return;
 	if (record->installed.type == FLOW_OUTCOME_OUTPUT && record->installed.value < DP_PORTS_MAX)
 		port = fwd->ports[record->installed.value];
-	else if (record->installed.type == FLOW_OUTCOME_DROP &&
-		 record->installed.value == DROP_HAIRPIN)
+	else if (record->installed.type == FLOW_OUTCOME_DROP && record->installed.value == DROP_HAIRPIN)
 		port = record->port;
 	if (port == NULL || port->bridge != record->port->bridge)
 		return;
-	if (mac_table_learn(&port->bridge->macs, record->match.dst, &port->macs, now_ns, &entry) <
-	    0)
+	if (mac_table_learn(&port->bridge->macs, record->match.dst, &port->macs, now_ns, &entry) < 0)
 		log_limited(&fwd->log_limit, LOG_WARN, "no memory for a station");
 }
 
@@ -215,8 +211,7 @@ void forwarding_adopted(struct forwarding *fwd, uint64_t now_ns)
 	struct flow_record *record;
 
 	flow_book_remove_unknown(fwd);
-	for (record = flow_book_next(fwd, NULL); record != NULL;
-	     record = flow_book_next(fwd, record))
+	for (record = flow_book_next(fwd, NULL); record != NULL; record = flow_book_next(fwd, record))
 		adopt_destination(fwd, record, now_ns);
 	record = flow_book_next(fwd, NULL);
 	while (record != NULL) {

@@ -26,8 +26,7 @@ int hash_table_init(struct hash_table *table)
 	if (table->buckets == NULL)
 		return -ENOMEM;
 	table->bucket_count = HASH_TABLE_FIRST_BUCKETS;
-	if (getrandom(&table->seed, sizeof(table->seed), GRND_NONBLOCK) !=
-	    (ssize_t)sizeof(table->seed))
+	if (getrandom(&table->seed, sizeof(table->seed), GRND_NONBLOCK) != (ssize_t)sizeof(table->seed))
 		table->seed = (uint64_t)(uintptr_t)table->buckets;
 	return 0;
 }

@@ -34,8 +34,7 @@ static struct mac_entry *entry_of(struct hash_node *node)
 	return node == NULL ? NULL : container_of(node, struct mac_entry, node);
 }
 
-static struct mac_entry *find_hashed(const struct mac_table *table, const uint8_t mac[MAC_SIZE],
-				     uint64_t hash)
+static struct mac_entry *find_hashed(const struct mac_table *table, const uint8_t mac[MAC_SIZE], uint64_t hash)
 {
 	struct hash_node *node = hash_table_find(&table->hash, hash);
 
@@ -102,8 +101,8 @@ static bool entry_may_move(struct mac_entry *entry, uint64_t now_ns)
 	return true;
 }
 
-int mac_table_learn(struct mac_table *table, const uint8_t mac[MAC_SIZE], struct mac_port *port,
-		    uint64_t now_ns, struct mac_entry **entry)
+int mac_table_learn(struct mac_table *table, const uint8_t mac[MAC_SIZE], struct mac_port *port, uint64_t now_ns,
+		    struct mac_entry **entry)
 {
 	struct mac_entry *found = mac_table_find(table, mac);
 

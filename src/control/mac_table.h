@@ -74,8 +74,8 @@ struct mac_entry *mac_table_get(struct mac_table *table, const uint8_t mac[MAC_S
  * A packet from `mac`, a station's address, was seen at `port`. `entry` receives the entry, NULL if
  * there is none. Returns enum mac_verdict or -ENOMEM.
  */
-int mac_table_learn(struct mac_table *table, const uint8_t mac[MAC_SIZE], struct mac_port *port,
-		    uint64_t now_ns, struct mac_entry **entry) must_check;
+int mac_table_learn(struct mac_table *table, const uint8_t mac[MAC_SIZE], struct mac_port *port, uint64_t now_ns,
+		    struct mac_entry **entry) must_check;
 
 /* Its place is forgotten; release it afterwards. */
 void mac_table_unplace(struct mac_entry *entry);

@@ -16,19 +16,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-	"usage: lasthop-control --dir DIR [--port PORT]... [--bridge BRIDGE]...\n"
-	"\n"
-	"The control plane of the switch whose files are in DIR. Started by `lasthop run`.\n"
-	"\n"
-	"  --dir DIR         where datapath.sock is and api.sock will be\n"
-	"  --port PORT       NAME=PATH[,option=value...]; see lasthop(1)\n"
-	"  --bridge BRIDGE   NAME[,mac-age=SECONDS]\n"
-	"  --ready-fd FD     write a line there once all ports are there\n"
-	"  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
-	"\n"
-	"If DIR/state.json is there, it says which ports and bridges there are, and the\n"
-	"options do not.\n";
+static const char usage[] = "usage: lasthop-control --dir DIR [--port PORT]... [--bridge BRIDGE]...\n"
+			    "\n"
+			    "The control plane of the switch whose files are in DIR. Started by `lasthop run`.\n"
+			    "\n"
+			    "  --dir DIR         where datapath.sock is and api.sock will be\n"
+			    "  --port PORT       NAME=PATH[,option=value...]; see lasthop(1)\n"
+			    "  --bridge BRIDGE   NAME[,mac-age=SECONDS]\n"
+			    "  --ready-fd FD     write a line there once all ports are there\n"
+			    "  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
+			    "\n"
+			    "If DIR/state.json is there, it says which ports and bridges there are, and the\n"
+			    "options do not.\n";
 
 static int intend_default_bridge(struct control *control, const char *name)
 {

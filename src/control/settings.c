@@ -16,11 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static int settings_fail(struct settings_error *error, const char *parameter, const char *format,
-			 ...) printf_like(3, 4);
+static int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...)
+	printf_like(3, 4);
 
-static int settings_fail(struct settings_error *error, const char *parameter, const char *format,
-			 ...)
+static int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...)
 {
 	va_list arguments;
 
@@ -36,8 +35,7 @@ int settings_check_name(const char *parameter, const char *name, struct settings
 	size_t length = strlen(name);
 
 	if (length == 0 || length >= DP_NAME_SIZE)
-		return settings_fail(error, parameter, "a name has 1 to %d characters",
-				     DP_NAME_SIZE - 1);
+		return settings_fail(error, parameter, "a name has 1 to %d characters", DP_NAME_SIZE - 1);
 	for (size_t i = 0; i < length; i++) {
 		unsigned char c = (unsigned char)name[i];
 
@@ -48,19 +46,17 @@ int settings_check_name(const char *parameter, const char *name, struct settings
 					     name);
 	}
 	if (name[0] == '-' || name[0] == '.')
-		return settings_fail(error, parameter,
-				     "'%s': a name begins with a letter, a digit or '_'", name);
+		return settings_fail(error, parameter, "'%s': a name begins with a letter, a digit or '_'", name);
 	return 0;
 }
 
 /* JSON to settings */
 
-static int get_name(const json_t *object, const char *parameter, const char *otherwise,
-		    char name[DP_NAME_SIZE], struct settings_error *error)
+static int get_name(const json_t *object, const char *parameter, const char *otherwise, char name[DP_NAME_SIZE],
+		    struct settings_error *error)
 {
 	const json_t *value = json_object_get(object, parameter);
-	const char *text = json_is_null(value) || value == NULL ? otherwise
-								: json_string_value(value);
+	const char *text = json_is_null(value) || value == NULL ? otherwise : json_string_value(value);
 
 	if (text == NULL)
 		return settings_fail(error, parameter, "a name is needed here");
@@ -70,8 +66,8 @@ static int get_name(const json_t *object, const char *parameter, const char *oth
 	return 0;
 }
 
-static int get_number(const json_t *object, const char *parameter, uint32_t otherwise, uint32_t min,
-		      uint32_t max, uint32_t *number, struct settings_error *error)
+static int get_number(const json_t *object, const char *parameter, uint32_t otherwise, uint32_t min, uint32_t max,
+		      uint32_t *number, struct settings_error *error)
 {
 	const json_t *value = json_object_get(object, parameter);
 	json_int_t n;
@@ -80,12 +76,10 @@ static int get_number(const json_t *object, const char *parameter, uint32_t othe
 	if (value == NULL || json_is_null(value))
 		return 0;
 	if (!json_is_integer(value))
-		return settings_fail(error, parameter, "a number from %u to %u is needed here", min,
-				     max);
+		return settings_fail(error, parameter, "a number from %u to %u is needed here", min, max);
 	n = json_integer_value(value);
 	if (n != otherwise && (n < min || n > max))
-		return settings_fail(error, parameter,
-				     "%" JSON_INTEGER_FORMAT " is out of range: %u to %u", n, min,
+		return settings_fail(error, parameter, "%" JSON_INTEGER_FORMAT " is out of range: %u to %u", n, min,
 				     max);
 	*number = (uint32_t)n;
 	return 0;
@@ -94,8 +88,7 @@ static int get_number(const json_t *object, const char *parameter, uint32_t othe
 static int get_mode(const json_t *object, uint32_t *mode, struct settings_error *error)
 {
 	const json_t *value = json_object_get(object, "mode");
-	const char *text = value == NULL || json_is_null(value) ? "server"
-								: json_string_value(value);
+	const char *text = value == NULL || json_is_null(value) ? "server" : json_string_value(value);
 
 	if (text != NULL && strcmp(text, "server") == 0)
 		*mode = DP_PORT_SERVER;
@@ -116,11 +109,10 @@ static int get_path(const json_t *object, char path[DP_PATH_SIZE], struct settin
 	if (text == NULL || text[0] != '/')
 		return settings_fail(error, "path", "the socket's absolute path is needed here");
 	if (strlen(text) >= DP_PATH_SIZE)
-		return settings_fail(
-			error, "path",
-			"the path has %zu bytes, a socket's may have %d: use a shorter "
-			"directory",
-			strlen(text), DP_PATH_SIZE - 1);
+		return settings_fail(error, "path",
+				     "the path has %zu bytes, a socket's may have %d: use a shorter "
+				     "directory",
+				     strlen(text), DP_PATH_SIZE - 1);
 	if (text[strlen(text) - 1] == '/')
 		return settings_fail(error, "path", "'%s' names a directory, not a socket", text);
 	snprintf(path, DP_PATH_SIZE, "%s", text);
@@ -133,14 +125,12 @@ static int get_features_off(const json_t *object, uint64_t *features, struct set
 	const char *wrong;
 
 	*features = 0;
-	if (value == NULL || json_is_null(value) ||
-	    features_from_json(value, features, &wrong) == 0)
+	if (value == NULL || json_is_null(value) || features_from_json(value, features, &wrong) == 0)
 		return 0;
 	return settings_fail(error, "features_off", "'%.40s' is no feature's name", wrong);
 }
 
-static int check_members(const json_t *object, const char *const *known,
-			 struct settings_error *error)
+static int check_members(const json_t *object, const char *const *known, struct settings_error *error)
 {
 	const char *key;
 	json_t *value;
@@ -159,54 +149,46 @@ static int check_members(const json_t *object, const char *const *known,
 	return 0;
 }
 
-int port_settings_from_json(struct port_settings *port, const json_t *object,
-			    struct settings_error *error)
+int port_settings_from_json(struct port_settings *port, const json_t *object, struct settings_error *error)
 {
-	static const char *const known[] = {"name",      "path", "mode",    "bridge",
-					    "queues",    "mtu",  "wait_us", "features_off",
-					    "mac_limit", NULL};
+	static const char *const known[] = {"name", "path",    "mode",         "bridge",    "queues",
+					    "mtu",  "wait_us", "features_off", "mac_limit", NULL};
 	struct dp_port_add *wire = &port->wire;
 	uint32_t mtu = 0;
 
 	memset(port, 0, sizeof(*port));
-	if (check_members(object, known, error) < 0 ||
-	    get_name(object, "name", NULL, wire->name, error) < 0 ||
+	if (check_members(object, known, error) < 0 || get_name(object, "name", NULL, wire->name, error) < 0 ||
 	    get_path(object, wire->path, error) < 0 || get_mode(object, &wire->mode, error) < 0 ||
 	    get_name(object, "bridge", BRIDGE_DEFAULT, wire->owner, error) < 0 ||
 	    get_number(object, "queues", 1, 1, PORT_PAIRS_MAX, &wire->pairs, error) < 0 ||
 	    get_number(object, "mtu", 0, PORT_MTU_MIN, UINT16_MAX, &mtu, error) < 0 ||
 	    get_number(object, "wait_us", 0, 1, PORT_WAIT_US_MAX, &wire->wait_us, error) < 0 ||
 	    get_features_off(object, &wire->features_off, error) < 0 ||
-	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX,
-		       &port->mac_limit, error) < 0)
+	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX, &port->mac_limit, error) < 0)
 		return -EINVAL;
 	wire->mtu = (uint16_t)mtu;
 	return 0;
 }
 
-int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object,
-			      struct settings_error *error)
+int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object, struct settings_error *error)
 {
 	static const char *const known[] = {"name", "mac_age", NULL};
 
 	memset(bridge, 0, sizeof(*bridge));
-	if (check_members(object, known, error) < 0 ||
-	    get_name(object, "name", NULL, bridge->name, error) < 0)
+	if (check_members(object, known, error) < 0 || get_name(object, "name", NULL, bridge->name, error) < 0)
 		return -EINVAL;
-	return get_number(object, "mac_age", BRIDGE_MAC_AGE_DEFAULT, BRIDGE_MAC_AGE_MIN,
-			  BRIDGE_MAC_AGE_MAX, &bridge->mac_age, error);
+	return get_number(object, "mac_age", BRIDGE_MAC_AGE_DEFAULT, BRIDGE_MAC_AGE_MIN, BRIDGE_MAC_AGE_MAX,
+			  &bridge->mac_age, error);
 }
 
 json_t *port_settings_to_json(const struct port_settings *port)
 {
 	const struct dp_port_add *wire = &port->wire;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:i}", "name", wire->name,
-			 "path", wire->path, "mode",
-			 wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner,
-			 "queues", (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us",
-			 (int)wire->wait_us, "features_off", features_to_json(wire->features_off),
-			 "mac_limit", (int)port->mac_limit);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:i}", "name", wire->name, "path", wire->path,
+			 "mode", wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner, "queues",
+			 (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us", (int)wire->wait_us, "features_off",
+			 features_to_json(wire->features_off), "mac_limit", (int)port->mac_limit);
 }
 
 json_t *bridge_settings_to_json(const struct bridge_settings *bridge)
@@ -216,8 +198,7 @@ json_t *bridge_settings_to_json(const struct bridge_settings *bridge)
 
 /* The command line's form to JSON */
 
-static int set_number(json_t *object, const char *parameter, const char *text,
-		      struct settings_error *error)
+static int set_number(json_t *object, const char *parameter, const char *text, struct settings_error *error)
 {
 	char *end;
 	long long n = strtoll(text, &end, 10);
@@ -229,8 +210,7 @@ static int set_number(json_t *object, const char *parameter, const char *text,
 }
 
 /* One "key=value" of a port. */
-static int set_port_option(json_t *object, const char *key, const char *value,
-			   struct settings_error *error)
+static int set_port_option(json_t *object, const char *key, const char *value, struct settings_error *error)
 {
 	static const struct {
 		const char *option, *parameter;
@@ -257,13 +237,11 @@ static int set_port_option(json_t *object, const char *key, const char *value,
 		return 0;
 	}
 	if (feature_bits(key) != 0)
-		return settings_fail(error, key,
-				     "a feature can only be switched off: write '%.40s=off'", key);
-	return settings_fail(
-		error, key,
-		"there is no option '%.40s'; there are: mode bridge queues mtu wait-us "
-		"mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
-		key);
+		return settings_fail(error, key, "a feature can only be switched off: write '%.40s=off'", key);
+	return settings_fail(error, key,
+			     "there is no option '%.40s'; there are: mode bridge queues mtu wait-us "
+			     "mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
+			     key);
 }
 
 static int set_path(json_t *object, const char *path, struct settings_error *error)
@@ -294,8 +272,7 @@ static int split_options(json_t *object, char *text,
 		char *equals = strchr(word, '=');
 
 		if (equals == NULL)
-			return settings_fail(error, word, "'%.40s': an option is 'key=value'",
-					     word);
+			return settings_fail(error, word, "'%.40s': an option is 'key=value'", word);
 		*equals = '\0';
 		if (set(object, word, equals + 1, error) < 0)
 			return -EINVAL;
@@ -313,8 +290,7 @@ static int port_to_json(json_t *object, char *text, struct settings_error *error
 		*options++ = '\0';
 	equals = strchr(text, '=');
 	if (equals == NULL)
-		return settings_fail(error, "port",
-				     "'%.60s': a port is NAME=PATH[,option=value...]", text);
+		return settings_fail(error, "port", "'%.60s': a port is NAME=PATH[,option=value...]", text);
 	*equals = '\0';
 	json_object_set_new(object, "name", json_string(text));
 	json_object_set_new(object, "features_off", json_array());
@@ -338,8 +314,7 @@ int port_settings_parse(struct port_settings *port, const char *text, struct set
 	return result;
 }
 
-static int set_bridge_option(json_t *object, const char *key, const char *value,
-			     struct settings_error *error)
+static int set_bridge_option(json_t *object, const char *key, const char *value, struct settings_error *error)
 {
 	if (strcmp(key, "mac-age") == 0)
 		return set_number(object, "mac_age", value, error);
@@ -356,8 +331,7 @@ static int bridge_to_json(json_t *object, char *text, struct settings_error *err
 	return options == NULL ? 0 : split_options(object, options, set_bridge_option, error);
 }
 
-int bridge_settings_parse(struct bridge_settings *bridge, const char *text,
-			  struct settings_error *error)
+int bridge_settings_parse(struct bridge_settings *bridge, const char *text, struct settings_error *error)
 {
 	char *copy = strdup(text);
 	json_t *object = json_object();

@@ -33,20 +33,16 @@ struct bridge_settings {
 };
 
 /* Whether it may name a port or a bridge; the reason under `parameter` if not. */
-int settings_check_name(const char *parameter, const char *name, struct settings_error *error)
-	must_check;
+int settings_check_name(const char *parameter, const char *name, struct settings_error *error) must_check;
 
 /* A path that does not begin with a slash is taken from the current directory. */
-int port_settings_parse(struct port_settings *port, const char *text, struct settings_error *error)
-	must_check;
-int bridge_settings_parse(struct bridge_settings *bridge, const char *text,
-			  struct settings_error *error) must_check;
+int port_settings_parse(struct port_settings *port, const char *text, struct settings_error *error) must_check;
+int bridge_settings_parse(struct bridge_settings *bridge, const char *text, struct settings_error *error) must_check;
 
 /* Unknown members are an error. */
-int port_settings_from_json(struct port_settings *port, const json_t *object,
-			    struct settings_error *error) must_check;
-int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object,
-			      struct settings_error *error) must_check;
+int port_settings_from_json(struct port_settings *port, const json_t *object, struct settings_error *error) must_check;
+int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object, struct settings_error *error)
+	must_check;
 
 /* NULL: no memory. */
 json_t *port_settings_to_json(const struct port_settings *port);

@@ -24,8 +24,7 @@ static int load_bridges(struct control *control, const json_t *bridges)
 	for (size_t i = 0; i < json_array_size(bridges); i++) {
 		struct bridge_settings settings;
 		struct settings_error error;
-		int result = bridge_settings_from_json(&settings, json_array_get(bridges, i),
-						       &error);
+		int result = bridge_settings_from_json(&settings, json_array_get(bridges, i), &error);
 
 		if (result == 0 && control_bridge_find(control, settings.name) == NULL)
 			result = control_intend_bridge(control, &settings);
@@ -95,8 +94,7 @@ static json_t *state_to_json(const struct control *control)
 	}
 	TAILQ_FOREACH(port, &control->ports, next)
 	json_array_append_new(ports, port_settings_to_json(&port->settings));
-	return json_pack("{s:i, s:o, s:o}", "version", STATE_VERSION, "bridges", bridges, "ports",
-			 ports);
+	return json_pack("{s:i, s:o, s:o}", "version", STATE_VERSION, "bridges", bridges, "ports", ports);
 }
 
 int state_file_save(const struct control *control)

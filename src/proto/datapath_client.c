@@ -178,8 +178,8 @@ static void *as_iov_base(const void *data)
 	return (void *)(uintptr_t)data;
 }
 
-static int client_send(struct datapath_client *client, enum dp_type type, const struct iovec *parts,
-		       size_t n_parts, int fd, uint64_t deadline_ns)
+static int client_send(struct datapath_client *client, enum dp_type type, const struct iovec *parts, size_t n_parts,
+		       int fd, uint64_t deadline_ns)
 {
 	struct dp_header header = {.type = (uint16_t)type};
 	struct iovec iov[4] = {{&header, sizeof(header)}};
@@ -238,9 +238,8 @@ static uint64_t client_deadline(void)
 }
 
 /* A request with one answer, of which `answer_size` bytes are copied to `answer`. */
-static int client_request(struct datapath_client *client, enum dp_type type,
-			  const struct iovec *parts, size_t n_parts, int fd, void *answer,
-			  size_t answer_size)
+static int client_request(struct datapath_client *client, enum dp_type type, const struct iovec *parts, size_t n_parts,
+			  int fd, void *answer, size_t answer_size)
 {
 	uint64_t deadline = client_deadline();
 	const void *payload;
@@ -260,8 +259,7 @@ static int client_request(struct datapath_client *client, enum dp_type type,
 }
 
 /* A request with one fixed-size payload and no content in its answer. */
-static int client_command(struct datapath_client *client, enum dp_type type, void *payload,
-			  size_t size, int fd)
+static int client_command(struct datapath_client *client, enum dp_type type, void *payload, size_t size, int fd)
 {
 	struct iovec part = {payload, size};
 
@@ -336,8 +334,8 @@ int datapath_client_event(struct datapath_client *client, struct datapath_event 
 	}
 }
 
-int datapath_client_port_add(struct datapath_client *client, const struct dp_port_add *config,
-			     int listener, uint32_t *port)
+int datapath_client_port_add(struct datapath_client *client, const struct dp_port_add *config, int listener,
+			     uint32_t *port)
 {
 	struct iovec part = {as_iov_base(config), sizeof(*config)};
 	struct dp_port_id id = {0};
@@ -366,8 +364,8 @@ int datapath_client_port_connect(struct datapath_client *client, uint32_t port, 
 	return client_command(client, DP_PORT_CONNECT, &id, sizeof(id), sock);
 }
 
-int datapath_client_port_dump(struct datapath_client *client,
-			      void (*each)(void *arg, const struct dp_port_info *info), void *arg)
+int datapath_client_port_dump(struct datapath_client *client, void (*each)(void *arg, const struct dp_port_info *info),
+			      void *arg)
 {
 	int error = client_send(client, DP_PORT_DUMP, NULL, 0, -1, client_deadline());
 
@@ -390,8 +388,7 @@ int datapath_client_port_dump(struct datapath_client *client,
 	return error;
 }
 
-int datapath_client_flow_add(struct datapath_client *client, const struct dp_flow_add *flow,
-			     uint64_t *id)
+int datapath_client_flow_add(struct datapath_client *client, const struct dp_flow_add *flow, uint64_t *id)
 {
 	struct dp_flow_id answer = {0};
 	struct iovec part = {as_iov_base(flow), sizeof(*flow)};
@@ -413,8 +410,8 @@ int datapath_client_flow_del(struct datapath_client *client, uint64_t id)
 	return client_command(client, DP_FLOW_DEL, &request, sizeof(request), -1);
 }
 
-int datapath_client_flow_dump(struct datapath_client *client,
-			      void (*each)(void *arg, const struct dp_flow_info *info), void *arg)
+int datapath_client_flow_dump(struct datapath_client *client, void (*each)(void *arg, const struct dp_flow_info *info),
+			      void *arg)
 {
 	int error = client_send(client, DP_FLOW_DUMP, NULL, 0, -1, client_deadline());
 
@@ -424,8 +421,7 @@ int datapath_client_flow_dump(struct datapath_client *client,
 		error = client_answer(client, DP_FLOW_DUMP, client_deadline());
 		info = client_payload(client, sizeof(*info));
 		if (error == 0 && info != NULL && info->flow.action_count <= FLOW_ACTIONS_MAX &&
-		    client_payload(client, sizeof(*info) + info->flow.action_count *
-								   sizeof(info->flow.actions[0])))
+		    client_payload(client, sizeof(*info) + info->flow.action_count * sizeof(info->flow.actions[0])))
 			each(arg, info);
 		if (!(client->message.header.flags & DP_MORE))
 			break;
@@ -433,12 +429,10 @@ int datapath_client_flow_dump(struct datapath_client *client,
 	return error;
 }
 
-int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port,
-			       const uint32_t *ports, uint32_t port_count, const void *frame,
-			       uint32_t length)
+int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port, const uint32_t *ports,
+			       uint32_t port_count, const void *frame, uint32_t length)
 {
-	struct dp_packet_out head = {
-		.in_port = in_port, .length = length, .port_count = port_count};
+	struct dp_packet_out head = {.in_port = in_port, .length = length, .port_count = port_count};
 	struct iovec parts[3] = {
 		{&head, sizeof(head)},
 		{as_iov_base(ports), port_count * sizeof(ports[0])},

@@ -37,8 +37,7 @@ struct datapath_event {
  * Connects to the socket at `path` and says hello; `hello` receives the answer. -ENOENT or
  * -ECONNREFUSED: no data plane there. -EPROTO: it speaks another version, which `hello` then tells.
  */
-int datapath_client_open(struct datapath_client **client, const char *path, struct dp_hello *hello)
-	must_check;
+int datapath_client_open(struct datapath_client **client, const char *path, struct dp_hello *hello) must_check;
 
 /* Accepts NULL. */
 void datapath_client_close(struct datapath_client *client);
@@ -59,8 +58,8 @@ uint64_t datapath_client_lost(const struct datapath_client *client);
 int datapath_client_event(struct datapath_client *client, struct datapath_event *event) must_check;
 
 /* `listener` is passed in server mode and stays open here; -1 in client mode. */
-int datapath_client_port_add(struct datapath_client *client, const struct dp_port_add *config,
-			     int listener, uint32_t *port) must_check;
+int datapath_client_port_add(struct datapath_client *client, const struct dp_port_add *config, int listener,
+			     uint32_t *port) must_check;
 
 /*
  * Also forgets the events of that port that were not fetched yet: its index may be given to another
@@ -69,28 +68,23 @@ int datapath_client_port_add(struct datapath_client *client, const struct dp_por
 int datapath_client_port_del(struct datapath_client *client, uint32_t port) must_check;
 
 /* Gives the connected socket to a port in client mode; it stays open here, too. */
-int datapath_client_port_connect(struct datapath_client *client, uint32_t port, int sock)
-	must_check;
+int datapath_client_port_connect(struct datapath_client *client, uint32_t port, int sock) must_check;
 
 /* Calls `each` for every port; no request may be made from there. Strings are terminated. */
-int datapath_client_port_dump(struct datapath_client *client,
-			      void (*each)(void *arg, const struct dp_port_info *info), void *arg)
-	must_check;
+int datapath_client_port_dump(struct datapath_client *client, void (*each)(void *arg, const struct dp_port_info *info),
+			      void *arg) must_check;
 
 /* `flow` with its `action_count` actions behind it. `id` may be NULL. */
-int datapath_client_flow_add(struct datapath_client *client, const struct dp_flow_add *flow,
-			     uint64_t *id) must_check;
+int datapath_client_flow_add(struct datapath_client *client, const struct dp_flow_add *flow, uint64_t *id) must_check;
 
 int datapath_client_flow_del(struct datapath_client *client, uint64_t id) must_check;
 
 /* Calls `each` for every flow; no request may be made from there. */
-int datapath_client_flow_dump(struct datapath_client *client,
-			      void (*each)(void *arg, const struct dp_flow_info *info), void *arg)
-	must_check;
+int datapath_client_flow_dump(struct datapath_client *client, void (*each)(void *arg, const struct dp_flow_info *info),
+			      void *arg) must_check;
 
 /* Sends `frame` out of `ports`, as if it came from `in_port` (DP_PORTS_MAX: from none). */
-int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port,
-			       const uint32_t *ports, uint32_t port_count, const void *frame,
-			       uint32_t length) must_check;
+int datapath_client_packet_out(struct datapath_client *client, uint32_t in_port, const uint32_t *ports,
+			       uint32_t port_count, const void *frame, uint32_t length) must_check;
 
 #endif

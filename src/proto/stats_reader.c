@@ -43,14 +43,12 @@ const struct stats_field stats_worker_fields[] = {
 _Static_assert(sizeof(struct stats_port) % sizeof(uint64_t) == 0, "whole words");
 _Static_assert(sizeof(struct stats_worker) % sizeof(uint64_t) == 0, "whole words");
 
-static const void *segment_part(const struct stats_reader *reader, uint64_t offset, uint64_t count,
-				size_t size)
+static const void *segment_part(const struct stats_reader *reader, uint64_t offset, uint64_t count, size_t size)
 {
 	uint64_t bytes;
 
 	if (offset % CACHE_LINE != 0 || offset > reader->shm.size ||
-	    __builtin_mul_overflow(count, (uint64_t)size, &bytes) ||
-	    bytes > reader->shm.size - offset)
+	    __builtin_mul_overflow(count, (uint64_t)size, &bytes) || bytes > reader->shm.size - offset)
 		return NULL;
 	return (const uint8_t *)reader->shm.base + offset;
 }
@@ -67,16 +65,14 @@ static int reader_check(struct stats_reader *reader)
 	reader->ports_max = load_relaxed(&header->ports_max);
 	reader->workers = load_relaxed(&header->workers);
 	reader->drops = load_relaxed(&header->drops);
-	if (reader->ports_max > DP_PORTS_MAX || reader->workers > STATS_WORKERS_MAX ||
-	    reader->drops > STATS_DROPS_MAX)
+	if (reader->ports_max > DP_PORTS_MAX || reader->workers > STATS_WORKERS_MAX || reader->drops > STATS_DROPS_MAX)
 		return -EPROTO;
-	reader->directory = segment_part(reader, load_relaxed(&header->directory_offset),
-					 reader->ports_max, sizeof(struct stats_directory));
-	reader->worker = segment_part(reader, load_relaxed(&header->workers_offset),
-				      reader->workers, sizeof(struct stats_worker));
+	reader->directory = segment_part(reader, load_relaxed(&header->directory_offset), reader->ports_max,
+					 sizeof(struct stats_directory));
+	reader->worker = segment_part(reader, load_relaxed(&header->workers_offset), reader->workers,
+				      sizeof(struct stats_worker));
 	reader->ports = segment_part(reader, load_relaxed(&header->ports_offset),
-				     (uint64_t)reader->workers * reader->ports_max,
-				     sizeof(struct stats_port));
+				     (uint64_t)reader->workers * reader->ports_max, sizeof(struct stats_port));
 	if (reader->directory == NULL || reader->worker == NULL || reader->ports == NULL)
 		return -EPROTO;
 	return 0;
@@ -111,8 +107,7 @@ bool stats_reader_is_stale(const struct stats_reader *reader)
 	return shm_is_stale(&reader->shm);
 }
 
-int stats_reader_directory(const struct stats_reader *reader, uint32_t port,
-			   struct stats_directory *entry)
+int stats_reader_directory(const struct stats_reader *reader, uint32_t port, struct stats_directory *entry)
 {
 	const struct stats_directory *shared;
 
@@ -161,8 +156,7 @@ void stats_reader_total(const struct stats_reader *reader, struct stats_worker *
 		add_words(sum, &reader->worker[i], sizeof(*sum));
 }
 
-int stats_reader_worker(const struct stats_reader *reader, uint32_t worker,
-			struct stats_worker *copy)
+int stats_reader_worker(const struct stats_reader *reader, uint32_t worker, struct stats_worker *copy)
 {
 	if (worker >= reader->workers)
 		return -ENOENT;

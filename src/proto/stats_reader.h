@@ -50,16 +50,14 @@ void stats_reader_close(struct stats_reader *reader);
 bool stats_reader_is_stale(const struct stats_reader *reader);
 
 /* Copies the directory entry of a port. -ENOENT: no such port, -EAGAIN: it is being written. */
-int stats_reader_directory(const struct stats_reader *reader, uint32_t port,
-			   struct stats_directory *entry) must_check;
+int stats_reader_directory(const struct stats_reader *reader, uint32_t port, struct stats_directory *entry) must_check;
 
 /* The counters of a port, summed over the workers; zero for a port that is not there. */
 void stats_reader_port(const struct stats_reader *reader, uint32_t port, struct stats_port *sum);
 
 /* What all workers did, summed; or one of them. */
 void stats_reader_total(const struct stats_reader *reader, struct stats_worker *sum);
-int stats_reader_worker(const struct stats_reader *reader, uint32_t worker,
-			struct stats_worker *copy) must_check;
+int stats_reader_worker(const struct stats_reader *reader, uint32_t worker, struct stats_worker *copy) must_check;
 
 /* The name that the segment gives to drop reason `drop`, terminated; "" if it has no such reason.
  */

@@ -35,8 +35,7 @@ static void fail(const char *what, int error)
 
 static bool parse_mac(uint8_t mac[6], const char *text)
 {
-	return sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3,
-		      mac + 4, mac + 5) == 6;
+	return sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) == 6;
 }
 
 static void send_frame(unsigned int i, const uint8_t *frame)
@@ -74,8 +73,7 @@ static unsigned int take(unsigned int i, unsigned int wanted, unsigned int ms)
 		taken += take_now(i);
 		if (taken >= wanted || now >= deadline)
 			return taken;
-		netfront_wait(stations[i], 0, NETFRONT_WAIT_RX,
-			      (int)((deadline - now) / NS_PER_MS) + 1);
+		netfront_wait(stations[i], 0, NETFRONT_WAIT_RX, (int)((deadline - now) / NS_PER_MS) + 1);
 	}
 }
 

@@ -85,8 +85,7 @@ static int fake_flow_del(void *arg, uint64_t id)
 	return -ENOENT;
 }
 
-static int fake_packet_out(void *arg, const uint32_t *ports, uint32_t port_count, const void *frame,
-			   uint32_t length)
+static int fake_packet_out(void *arg, const uint32_t *ports, uint32_t port_count, const void *frame, uint32_t length)
 {
 	struct fake_datapath *fake = arg;
 
@@ -119,11 +118,10 @@ static inline void fake_datapath_free(struct fake_datapath *fake)
 	free(fake);
 }
 
-static inline void fake_join(struct fake_datapath *fake, const char *bridge, uint32_t port,
-			     uint32_t mac_limit)
+static inline void fake_join(struct fake_datapath *fake, const char *bridge, uint32_t port, uint32_t mac_limit)
 {
-	forwarding_join(&fake->fwd, forwarding_bridge_find(&fake->fwd, bridge), &fake->ports[port],
-			port, mac_limit, fake->now_ns);
+	forwarding_join(&fake->fwd, forwarding_bridge_find(&fake->fwd, bridge), &fake->ports[port], port, mac_limit,
+			fake->now_ns);
 }
 
 static inline struct flow_key fake_key(uint32_t in_port, const char *src, const char *dst)
@@ -131,12 +129,8 @@ static inline struct flow_key fake_key(uint32_t in_port, const char *src, const 
 	struct flow_key key = {.in_port = in_port};
 	uint8_t *s = key.eth_src, *d = key.eth_dst;
 
-	assert_int_equal(
-		sscanf(src, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", s, s + 1, s + 2, s + 3, s + 4, s + 5),
-		6);
-	assert_int_equal(
-		sscanf(dst, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", d, d + 1, d + 2, d + 3, d + 4, d + 5),
-		6);
+	assert_int_equal(sscanf(src, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", s, s + 1, s + 2, s + 3, s + 4, s + 5), 6);
+	assert_int_equal(sscanf(dst, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", d, d + 1, d + 2, d + 3, d + 4, d + 5), 6);
 	/* What switching by MAC address must not look at. */
 	key.eth_type = 8;
 	key.ip_proto = 6;
@@ -171,8 +165,7 @@ static inline struct fake_flow *fake_lookup(struct fake_datapath *fake, const st
 }
 
 /* A packet: its flow, which may come by an upcall; NULL: it is left unanswered. */
-static inline struct fake_flow *fake_send_key(struct fake_datapath *fake,
-					      const struct flow_key *key)
+static inline struct fake_flow *fake_send_key(struct fake_datapath *fake, const struct flow_key *key)
 {
 	struct fake_flow *flow = fake_lookup(fake, key);
 
@@ -189,8 +182,7 @@ static inline struct fake_flow *fake_send_key(struct fake_datapath *fake,
  * The same as text: the outputs' indexes as "0 2 5", "drop REASON", or "unanswered". In static
  * memory.
  */
-static inline const char *fake_send(struct fake_datapath *fake, uint32_t in_port, const char *src,
-				    const char *dst)
+static inline const char *fake_send(struct fake_datapath *fake, uint32_t in_port, const char *src, const char *dst)
 {
 	static char text[256];
 	struct flow_key key = fake_key(in_port, src, dst);
@@ -211,13 +203,11 @@ static inline const char *fake_send(struct fake_datapath *fake, uint32_t in_port
 }
 
 static inline void fake_dump(struct fake_datapath *fake,
-			     void (*each)(struct fake_datapath *fake,
-					  const struct dp_flow_info *info))
+			     void (*each)(struct fake_datapath *fake, const struct dp_flow_info *info))
 {
 	static union {
 		struct dp_flow_info info;
-		uint8_t bytes[sizeof(struct dp_flow_info) +
-			      FAKE_OUTPUTS * sizeof(struct flow_action)];
+		uint8_t bytes[sizeof(struct dp_flow_info) + FAKE_OUTPUTS * sizeof(struct flow_action)];
 	} message;
 
 	for (uint32_t i = 0; i < fake->flow_count; i++) {
@@ -232,8 +222,7 @@ static inline void fake_dump(struct fake_datapath *fake,
 				 .mask = flow->mask,
 				 .action_count = flow->action_count},
 		};
-		memcpy(message.info.flow.actions, flow->actions,
-		       flow->action_count * sizeof(flow->actions[0]));
+		memcpy(message.info.flow.actions, flow->actions, flow->action_count * sizeof(flow->actions[0]));
 		each(fake, &message.info);
 	}
 }

@@ -138,10 +138,8 @@ static void test_wrong_calls(void **state)
 		{"{\"method\": \"\"}", "MethodNotFound"},
 		{METHOD("Nothing"), "MethodNotFound"},
 		{"{\"method\": \"ListPorts\"}", "MethodNotFound"},
-		{"{\"method\": \"io.lasthop.Control.ListPorts\", \"parameters\": {\"x\": 1}}",
-		 "InvalidParameter"},
-		{"{\"method\": \"io.lasthop.Control.ListPorts\", \"parameters\": {\"name\": 1}}",
-		 "InvalidSetting"},
+		{"{\"method\": \"io.lasthop.Control.ListPorts\", \"parameters\": {\"x\": 1}}", "InvalidParameter"},
+		{"{\"method\": \"io.lasthop.Control.ListPorts\", \"parameters\": {\"name\": 1}}", "InvalidSetting"},
 		{"{\"method\": \"io.lasthop.Control.ListPorts\", \"parameters\": {\"name\": "
 		 "\"x\"}}",
 		 "PortNotFound"},
@@ -156,8 +154,7 @@ static void test_wrong_calls(void **state)
 		{"{\"method\": \"io.lasthop.Control.AddPort\", \"parameters\": {\"port\": "
 		 "{\"name\": \"a\", \"path\": \"/a\", \"bridge\": \"x\"}}}",
 		 "BridgeNotFound"},
-		{"{\"method\": \"io.lasthop.Control.AddPort\", \"parameters\": {\"port\": 7}}",
-		 "InvalidSetting"},
+		{"{\"method\": \"io.lasthop.Control.AddPort\", \"parameters\": {\"port\": 7}}", "InvalidSetting"},
 	};
 	int sock = client_open();
 
@@ -252,10 +249,10 @@ static void test_in_pieces(void **state)
 
 static void test_pipelined(void **state)
 {
-	static const char text[] = METHOD("GetVersion") "\0" METHOD(
-		"ListBridges") "\0"
-			       "{\"method\": \"io.lasthop.Control.GetVersion\", "
-			       "\"oneway\": true}\0" METHOD("ListPorts");
+	static const char text[] =
+		METHOD("GetVersion") "\0" METHOD("ListBridges") "\0"
+								"{\"method\": \"io.lasthop.Control.GetVersion\", "
+								"\"oneway\": true}\0" METHOD("ListPorts");
 	int sock = client_open();
 	const char *answer = exchange(sock, text, sizeof(text));
 
@@ -353,10 +350,9 @@ static void test_state_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_service),      TEST(test_bridges),    TEST(test_wrong_calls),
-		TEST(test_malformed),    TEST(test_too_long),   TEST(test_nested),
-		TEST(test_in_pieces),    TEST(test_pipelined),  TEST(test_slow_client),
-		TEST(test_many_clients), TEST(test_state_file),
+		TEST(test_service),     TEST(test_bridges),      TEST(test_wrong_calls), TEST(test_malformed),
+		TEST(test_too_long),    TEST(test_nested),       TEST(test_in_pieces),   TEST(test_pipelined),
+		TEST(test_slow_client), TEST(test_many_clients), TEST(test_state_file),
 	};
 
 	/* Wrong input is logged, and there is much of it here. */

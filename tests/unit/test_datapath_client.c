@@ -41,8 +41,7 @@ static struct script {
 	unsigned int fds;
 } script;
 
-static void expect_reply(uint16_t type, int32_t status, uint16_t flags, const void *payload,
-			 size_t size, bool answer)
+static void expect_reply(uint16_t type, int32_t status, uint16_t flags, const void *payload, size_t size, bool answer)
 {
 	struct reply *reply = &script.replies[script.count++];
 
@@ -158,8 +157,7 @@ static void test_nobody(void **state)
 	struct dp_hello hello;
 
 	(void)state;
-	assert_int_equal(datapath_client_open(&client, "/nonexistent/datapath.sock", &hello),
-			 -ENOENT);
+	assert_int_equal(datapath_client_open(&client, "/nonexistent/datapath.sock", &hello), -ENOENT);
 	datapath_client_close(NULL);
 }
 
@@ -207,12 +205,9 @@ static void test_requests(void **state)
 	assert_int_equal(datapath_client_flow_del(client, 3), -ENOENT);
 	assert_int_equal(datapath_client_port_connect(client, 5, 0), 0);
 	assert_int_equal(script.fds, 2);
-	assert_int_equal(
-		datapath_client_packet_out(client, DP_PORTS_MAX, outputs, 2, "0123456789", 10), 0);
-	assert_int_equal(script.request_size,
-			 sizeof(struct dp_header) + sizeof(struct dp_packet_out) + 8 + 10);
-	assert_int_equal(datapath_client_packet_out(client, 0, outputs, 2, "", DP_PACKET_MAX + 1),
-			 -EINVAL);
+	assert_int_equal(datapath_client_packet_out(client, DP_PORTS_MAX, outputs, 2, "0123456789", 10), 0);
+	assert_int_equal(script.request_size, sizeof(struct dp_header) + sizeof(struct dp_packet_out) + 8 + 10);
+	assert_int_equal(datapath_client_packet_out(client, 0, outputs, 2, "", DP_PACKET_MAX + 1), -EINVAL);
 	flow.action_count = FLOW_ACTIONS_MAX + 1;
 	assert_int_equal(datapath_client_flow_add(client, &flow, NULL), -EINVAL);
 	assert_int_equal(datapath_client_flow_del(client, 5), 0);
@@ -360,10 +355,8 @@ static void test_dumps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nobody),   TEST(test_other_version),
-		TEST(test_requests), TEST(test_answers_in_need_of_doubt),
-		TEST(test_events),   TEST(test_many_events),
-		TEST(test_dumps),
+		TEST(test_nobody), TEST(test_other_version), TEST(test_requests), TEST(test_answers_in_need_of_doubt),
+		TEST(test_events), TEST(test_many_events),   TEST(test_dumps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

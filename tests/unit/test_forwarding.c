@@ -309,8 +309,7 @@ static void test_announce(void **state)
 	assert_string_equal(fake_send(fake, 0, A, B), "2");
 	assert_int_equal(fake->sent, 1);
 	assert_int_equal(fake->sent_count, 3);
-	assert_memory_equal(fake->frame, "\xff\xff\xff\xff\xff\xff\x52\x54\x00\x00\x00\x0b\x80\x35",
-			    14);
+	assert_memory_equal(fake->frame, "\xff\xff\xff\xff\xff\xff\x52\x54\x00\x00\x00\x0b\x80\x35", 14);
 	/* Not as often as a front end likes, and not for nonsense. */
 	forwarding_announce(&fake->fwd, 2, key.eth_src, fake->now_ns);
 	fake->now_ns += NS_PER_S;

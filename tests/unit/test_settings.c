@@ -37,8 +37,7 @@ static void test_port(void **state)
 	assert_int_equal(port.wire.mtu, 9000);
 	assert_int_equal(port.wire.wait_us, 50);
 	assert_int_equal(port.mac_limit, 1);
-	assert_int_equal(port.wire.features_off,
-			 VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(29));
+	assert_int_equal(port.wire.features_off, VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(29));
 }
 
 static void test_relative_path(void **state)
@@ -67,8 +66,7 @@ static void test_features(void **state)
 	assert_true(off & VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6));
 	assert_false(off & VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF));
 	assert_int_equal(port_settings_parse(&port, "a=/a,host-tso4=off,bit40=off", &error), 0);
-	assert_int_equal(port.wire.features_off,
-			 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(40));
+	assert_int_equal(port.wire.features_off, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(40));
 }
 
 static void test_json_round_trip(void **state)
@@ -161,8 +159,7 @@ static void test_json_refused(void **state)
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"mode\": 0}", "mode");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": {}}", "features_off");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": [1]}", "features_off");
-	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": [\"x\"]}",
-		    "features_off");
+	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"features_off\": [\"x\"]}", "features_off");
 }
 
 static void test_bridge(void **state)

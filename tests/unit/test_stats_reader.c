@@ -184,8 +184,7 @@ static void test_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_sums),     TEST(test_directory), TEST(test_refused),
-		TEST(test_replaced), TEST(test_missing),
+		TEST(test_sums), TEST(test_directory), TEST(test_refused), TEST(test_replaced), TEST(test_missing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
