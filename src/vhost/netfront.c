@@ -188,14 +188,11 @@ int netfront_start_queue(struct netfront *nf, struct netfront_queue *queue)
 	if (!err)
 		err = vhost_frontend_set_vring_addr(fe, &addr);
 	if (!err)
-		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_ERR, queue->index,
-						  queue->err_fd);
+		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_ERR, queue->index, queue->err_fd);
 	if (!err)
-		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_CALL, queue->index,
-						  queue->call_fd);
+		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_CALL, queue->index, queue->call_fd);
 	if (!err)
-		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_KICK, queue->index,
-						  queue->kick_fd);
+		err = vhost_frontend_set_vring_fd(fe, VHOST_USER_SET_VRING_KICK, queue->index, queue->kick_fd);
 	if (!err && nf->offered & VIRTIO_BIT(VHOST_USER_F_PROTOCOL_FEATURES))
 		err = vhost_frontend_set_vring_enable(fe, queue->index, true);
 	if (!err) {

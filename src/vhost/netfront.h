@@ -38,17 +38,16 @@
 #define NETFRONT_GUEST_BASE 0x40000000ULL
 
 /* What a modern guest asks for, without and with offloads. */
-#define NETFRONT_FEATURES                                                      \
-	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | \
-	 VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC))
+#define NETFRONT_FEATURES                                                                                            \
+	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | \
+	 VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC))
 #define NETFRONT_FEATURES_CSUM (VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM))
-#define NETFRONT_FEATURES_TSO                                                       \
-	(NETFRONT_FEATURES_CSUM | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |              \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6))
-#define NETFRONT_FEATURES_USO                                         \
-	(NETFRONT_FEATURES_CSUM | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
+#define NETFRONT_FEATURES_TSO                                                                               \
+	(NETFRONT_FEATURES_CSUM | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6))
+#define NETFRONT_FEATURES_USO                                                                               \
+	(NETFRONT_FEATURES_CSUM | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
 
 /* All zero but path is a good choice for a test of something else. */
 struct netfront_config {
@@ -60,12 +59,12 @@ struct netfront_config {
 	 * so after the last send or give there must be one more (reclaim, take, receive).
 	 */
 	bool polling;
-	bool header_apart; /* the net header has a descriptor of its own */
-	bool mem_slots;    /* regions go one by one (ADD_MEM_REG) even if they fit into one table */
-	bool unsealed;     /* the memory file can be truncated, for those who want to */
-	int timeout_ms;    /* of each exchange with the back end; 0: 5000 */
-	uint64_t features; /* wanted; 0: NETFRONT_FEATURES */
-	uint64_t required; /* without these of the wanted ones, attaching is -ENOTSUP */
+	bool header_apart;    /* the net header has a descriptor of its own */
+	bool mem_slots;       /* regions go one by one (ADD_MEM_REG) even if they fit into one table */
+	bool unsealed;        /* the memory file can be truncated, for those who want to */
+	int timeout_ms;       /* of each exchange with the back end; 0: 5000 */
+	uint64_t features;    /* wanted; 0: NETFRONT_FEATURES */
+	uint64_t required;    /* without these of the wanted ones, attaching is -ENOTSUP */
 	unsigned int pairs;   /* queue pairs; 0: 1. More than one adds VIRTIO_NET_F_MQ */
 	unsigned int regions; /* memory regions, the first with the rings; 0: 1 */
 	uint32_t rx_size;     /* descriptors of each receive ring, a power of two; 0: 256 */
@@ -78,8 +77,7 @@ struct netfront_config {
 
 struct netfront_queue {
 	struct vq_driver_split vq;
-	struct vring_split
-		ring; /* where its rings and tables are; vq has them once features are negotiated */
+	struct vring_split ring; /* where its rings and tables are; vq has them once features are negotiated */
 	struct vq_driver_indirect indirect;
 	unsigned int index; /* of the ring in vhost-user messages */
 	uint16_t base;      /* where the device starts, or stopped */
@@ -94,11 +92,9 @@ struct netfront_queue {
 	uint64_t first; /* number of its first buffer among all */
 	uint32_t *idle; /* tags of buffers that are in no chain */
 	uint32_t idle_count;
-	struct vq_used
-		*held; /* chains that are with the caller: received, or prepared and not sent */
+	struct vq_used *held; /* chains that are with the caller: received, or prepared and not sent */
 	uint32_t held_count;
-	uint32_t delivered; /* the first so many of held are in frames that netfront_receive() gave
-			       out */
+	uint32_t delivered; /* so many of held, the first, are in frames that receive() gave out */
 	struct iovec *iov;  /* one for each of held */
 };
 
@@ -113,8 +109,7 @@ struct netfront {
 	struct vhost_user_region *regions;
 	unsigned int region_count;
 	uint64_t buffers_offset; /* of the first buffer in memory */
-	uint64_t region_buffers; /* buffers in each region but the first (in the first, if it is
-				    alone) */
+	uint64_t region_buffers; /* buffers in each region but the first, which has all if alone */
 	uint64_t region_stride;  /* bytes of memory of each region but the first */
 	uint32_t buffer_stride;
 	uint64_t offered;               /* virtio features of the back end */
@@ -122,7 +117,6 @@ struct netfront {
 	unsigned int hdr_len;           /* of the net header, as negotiated */
 	unsigned int pairs;             /* in use: at most what the back end has */
 	bool resume;                    /* rings still hold what the last back end did not use */
-	unsigned int queue_count;       /* in use, the control queue included */
 	struct netfront_queue *control; /* the control queue, if negotiated */
 	struct netfront_queue *queues;
 };
@@ -138,23 +132,20 @@ struct netfront_frame {
 /* Set-up: all at once, or step by step for those who want to do a step differently. */
 
 /* create and attach. On error nothing is left, and *step (if not NULL) says at what it failed. */
-int netfront_open(struct netfront **nf, const struct netfront_config *config, const char **step);
+int netfront_open(struct netfront **out, const struct netfront_config *config, const char **step);
 void netfront_close(struct netfront *nf); /* NULL is fine */
 
-/* Memory and queues, no connection. -EINVAL: a configuration that no ring can serve; -ENOMEM and
- * such. */
-int netfront_create(struct netfront **nf, const struct netfront_config *config);
+/* Memory and queues, no connection. -EINVAL: a configuration that no ring can serve. */
+int netfront_create(struct netfront **out, const struct netfront_config *config);
 
 /* connect, negotiate, share_memory, start: each only goes on from the one before. */
 int netfront_attach(struct netfront *nf);
 int netfront_connect(struct netfront *nf);
 int netfront_negotiate(struct netfront *nf);
 int netfront_share_memory(struct netfront *nf);
-int netfront_start(
-	struct netfront *nf); /* fills the receive rings, starts and enables every queue */
+int netfront_start(struct netfront *nf); /* fills the receive rings, starts and enables every queue */
 
-/* Stops every queue (GET_VRING_BASE) and keeps where it was; netfront_start() goes on from there.
- */
+/* Stops every queue (GET_VRING_BASE) and keeps where it was: netfront_start() goes on there. */
 int netfront_stop(struct netfront *nf);
 int netfront_start_queue(struct netfront *nf, struct netfront_queue *queue);
 int netfront_stop_queue(struct netfront *nf, struct netfront_queue *queue);
@@ -166,10 +157,8 @@ int netfront_stop_queue(struct netfront *nf, struct netfront_queue *queue);
  */
 int netfront_reconnect(struct netfront *nf, bool fresh);
 
-/* A command on the control queue (virtio_net.h: VIRTIO_NET_CTRL_*). -ENOTSUP: there is none;
- * -EREMOTEIO: refused. */
-int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data,
-		     uint32_t size);
+/* A command on the control queue (VIRTIO_NET_CTRL_*). -ENOTSUP: there is none; -EREMOTEIO: refused. */
+int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size);
 
 static inline struct netfront_queue *netfront_rx(struct netfront *nf, unsigned int pair)
 {
@@ -198,29 +187,26 @@ uint64_t netfront_guest_addr(const struct netfront *nf, uint64_t offset);
  * buffer. The device is shown it at once and kicked if it wants, unless `more` says that another
  * call follows: the last must not say so.
  */
-int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header,
-		  const struct iovec *iov, unsigned int iov_count, bool more);
+int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header, const struct iovec *iov,
+		  unsigned int iov_count, bool more);
 
 /* Sends one contiguous frame without offload. */
 int netfront_send_frame(struct netfront *nf, unsigned int pair, const void *frame, uint32_t size);
 
-/* Takes back what was sent. Returns how many frames the back end has consumed since the last time.
- */
+/* Takes back what was sent. Returns how many frames the back end has consumed since last time. */
 int netfront_reclaim(struct netfront *nf, unsigned int pair);
 
 /*
  * Gives the buffers of the last call's frames back to the device, then takes up to max frames.
  * Returns their number, 0 if there is nothing yet.
  */
-int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_frame *frames,
-		     unsigned int max);
+int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_frame *frames, unsigned int max);
 
 /* Gives the last frames' buffers back without asking for more. */
 int netfront_recycle(struct netfront *nf, unsigned int pair);
 
 /* Copies a frame from offset on into buf. Returns the bytes copied. */
-uint32_t netfront_frame_copy(const struct netfront_frame *frame, uint32_t offset, void *buf,
-			     uint32_t size);
+uint32_t netfront_frame_copy(const struct netfront_frame *frame, uint32_t offset, void *buf, uint32_t size);
 
 /* In place. */
 
@@ -228,21 +214,19 @@ uint32_t netfront_frame_copy(const struct netfront_frame *frame, uint32_t offset
  * Turns all transmit buffers of a pair into chains of net header and `size` bytes of frame, filled
  * with a copy of `frame`. Once after attaching, instead of netfront_send().
  */
-int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header,
-			const void *frame, uint32_t size);
+int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header, const void *frame,
+			uint32_t size);
 
-/* Up to max transmit chains that the device does not have; first reclaims.
- * netfront_buffer(slot.tag) is the memory. */
-int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots,
-		     unsigned int max);
-int netfront_tx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots,
-		     unsigned int n);
+/*
+ * Up to max transmit chains that the device does not have; first reclaims. Their memory is
+ * netfront_buffer(slot.tag).
+ */
+int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots, unsigned int max);
+int netfront_tx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n);
 
 /* Up to max receive chains as the device filled them (slot.len), mergeable ones piece by piece. */
-int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots,
-		     unsigned int max);
-int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots,
-		     unsigned int n);
+int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots, unsigned int max);
+int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n);
 
 /* Notification. */
 
@@ -257,8 +241,8 @@ void netfront_flush(struct netfront *nf, struct netfront_queue *queue);
 
 /*
  * Sleeps until the device has used something on the queues named by `what` (for TX: half of what it
- * has), or hung up
- * (-ECONNRESET), or timeout_ms passed (0). Returns which. Only now does the device call.
+ * has), or hung up (-ECONNRESET), or timeout_ms passed (0; negative: never). Returns which. Only
+ * meanwhile is the device asked to call.
  */
 int netfront_wait(struct netfront *nf, unsigned int pair, unsigned int what, int timeout_ms);
 

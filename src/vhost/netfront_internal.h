@@ -8,12 +8,10 @@
 
 #include "vhost/netfront.h"
 
-/* Posts a receive queue's idle buffers, as many as there are descriptors for. -EINVAL: not even one
- * fits. */
+/* Posts a receive queue's idle buffers, as many as have descriptors. -EINVAL: not one fits. */
 int netfront_fill(struct netfront *nf, struct netfront_queue *queue);
 
-/* Collects all that was used: received chains wait in held for the next receive, sent buffers are
- * idle again. */
+/* Collects all that was used: what was received is held for later, what was sent is idle again. */
 int netfront_drain(struct netfront *nf, struct netfront_queue *queue);
 
 /* All buffers of a queue that is not started are idle again. */

@@ -91,8 +91,8 @@ static void fill_header(const struct netfront *nf, uint8_t *to, const struct vir
 		memcpy(to, header, sizeof(*header));
 }
 
-int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header,
-		  const struct iovec *iov, unsigned int iov_count, bool more)
+int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header, const struct iovec *iov,
+		  unsigned int iov_count, bool more)
 {
 	struct netfront_queue *queue = netfront_tx(nf, pair);
 	struct vq_buffer pieces[NETFRONT_PIECES_MAX];
@@ -147,8 +147,8 @@ int netfront_send_frame(struct netfront *nf, unsigned int pair, const void *fram
 	return netfront_send(nf, pair, NULL, &iov, 1, false);
 }
 
-int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header,
-			const void *frame, uint32_t size)
+int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct virtio_net_hdr *header, const void *frame,
+			uint32_t size)
 {
 	struct netfront_queue *queue = netfront_tx(nf, pair);
 	struct vq_buffer pieces[NETFRONT_PIECES_MAX];
@@ -166,15 +166,13 @@ int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct vir
 			return head;
 		fill_header(nf, netfront_buffer(nf, tag), header);
 		memcpy(netfront_buffer(nf, tag) + nf->hdr_len, frame, size);
-		queue->held[queue->held_count++] = (struct vq_used){.tag = tag,
-								    .head = (uint16_t)head};
+		queue->held[queue->held_count++] = (struct vq_used){.tag = tag, .head = (uint16_t)head};
 		queue->idle_count--;
 	}
 	return 0;
 }
 
-int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots,
-		     unsigned int max)
+int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots, unsigned int max)
 {
 	struct netfront_queue *queue = netfront_tx(nf, pair);
 	unsigned int n = 0;
@@ -190,8 +188,7 @@ int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slo
 	return used >= 0 ? (int)n + used : n > 0 ? (int)n : used;
 }
 
-static int give(struct netfront *nf, struct netfront_queue *queue, const struct vq_used *slots,
-		unsigned int n)
+static int give(struct netfront *nf, struct netfront_queue *queue, const struct vq_used *slots, unsigned int n)
 {
 	int err = vq_driver_split_post(&queue->vq, slots, n);
 
@@ -199,16 +196,14 @@ static int give(struct netfront *nf, struct netfront_queue *queue, const struct 
 	return err;
 }
 
-int netfront_tx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots,
-		     unsigned int n)
+int netfront_tx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n)
 {
 	return give(nf, netfront_tx(nf, pair), slots, n);
 }
 
 /* Receive. */
 
-int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots,
-		     unsigned int max)
+int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots, unsigned int max)
 {
 	struct netfront_queue *queue = netfront_rx(nf, pair);
 	int err = netfront_begin_poll(nf, queue);
@@ -216,8 +211,7 @@ int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slo
 	return unlikely(err) ? err : vq_driver_split_collect(&queue->vq, slots, max);
 }
 
-int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots,
-		     unsigned int n)
+int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n)
 {
 	return give(nf, netfront_rx(nf, pair), slots, n);
 }
@@ -241,8 +235,7 @@ int netfront_recycle(struct netfront *nf, unsigned int pair)
 static int hold(struct netfront_queue *queue, uint32_t count)
 {
 	if (queue->held_count < count) {
-		int n = vq_driver_split_collect(&queue->vq, queue->held + queue->held_count,
-						count - queue->held_count);
+		int n = vq_driver_split_collect(&queue->vq, queue->held + queue->held_count, count - queue->held_count);
 
 		if (n < 0)
 			return n;
@@ -268,8 +261,7 @@ int netfront_drain(struct netfront *nf, struct netfront_queue *queue)
 }
 
 /* One frame from the chains held at `first` on. 1, 0: not complete yet, or -EPROTO. */
-static int assemble(struct netfront *nf, struct netfront_queue *queue, uint32_t first,
-		    struct netfront_frame *frame)
+static int assemble(struct netfront *nf, struct netfront_queue *queue, uint32_t first, struct netfront_frame *frame)
 {
 	const struct vq_used *head = &queue->held[first];
 	struct iovec *iov = &queue->iov[first];
@@ -304,8 +296,7 @@ static int assemble(struct netfront *nf, struct netfront_queue *queue, uint32_t 
 	return 1;
 }
 
-int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_frame *frames,
-		     unsigned int max)
+int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_frame *frames, unsigned int max)
 {
 	struct netfront_queue *queue = netfront_rx(nf, pair);
 	int err = netfront_begin_poll(nf, queue);
@@ -326,8 +317,7 @@ int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_fra
 	return n > 0 || err >= 0 ? (int)n : err;
 }
 
-uint32_t netfront_frame_copy(const struct netfront_frame *frame, uint32_t offset, void *buf,
-			     uint32_t size)
+uint32_t netfront_frame_copy(const struct netfront_frame *frame, uint32_t offset, void *buf, uint32_t size)
 {
 	uint8_t *to = buf;
 	uint32_t copied = 0;

@@ -50,9 +50,8 @@ static int check_config(struct netfront_config *config)
 	if (!is_power_of_two(config->rx_size) || config->rx_size > VRING_SIZE_MAX ||
 	    !is_power_of_two(config->tx_size) || config->tx_size > VRING_SIZE_MAX ||
 	    config->pairs > NETFRONT_PAIRS_MAX || config->regions > VHOST_USER_MEM_SLOTS ||
-	    config->rx_buffer < BUFFER_MIN || config->rx_buffer > BUFFER_MAX ||
-	    config->tx_buffer < BUFFER_MIN || config->tx_buffer > BUFFER_MAX ||
-	    config->rx_buffers > config->rx_size)
+	    config->rx_buffer < BUFFER_MIN || config->rx_buffer > BUFFER_MAX || config->tx_buffer < BUFFER_MIN ||
+	    config->tx_buffer > BUFFER_MAX || config->rx_buffers > config->rx_size)
 		return -EINVAL;
 	return 0;
 }
@@ -131,8 +130,7 @@ static int make_memory(struct netfront *nf, uint64_t buffers)
 	nf->memfd = memfd_create("netfront", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (nf->memfd < 0 || ftruncate(nf->memfd, (off_t)nf->memory_size) < 0)
 		return -errno;
-	if (!nf->config.unsealed &&
-	    fcntl(nf->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	if (!nf->config.unsealed && fcntl(nf->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	nf->memory = mmap(NULL, nf->memory_size, PROT_READ | PROT_WRITE, MAP_SHARED, nf->memfd, 0);
 	if (nf->memory == MAP_FAILED) {

@@ -139,8 +139,7 @@ static int wait_for_control(struct netfront *nf)
 	return n < 0 ? n : -ETIMEDOUT;
 }
 
-int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data,
-		     uint32_t size)
+int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size)
 {
 	struct virtio_net_ctrl_hdr header = {.class = class, .cmd = command};
 	const uint32_t ack_at = NETFRONT_LINE / 2, data_at = NETFRONT_LINE;

@@ -83,8 +83,7 @@ int vhost_frontend_connect(struct vhost_frontend *fe, const char *path)
 			return vhost_frontend_adopt(fe, sock);
 		/* A back end that is starting has no socket yet, or nobody behind it, or a full
 		 * backlog. */
-		if ((sock != -ENOENT && sock != -ECONNREFUSED && sock != -EAGAIN) ||
-		    clock_now_ns() >= deadline)
+		if ((sock != -ENOENT && sock != -ECONNREFUSED && sock != -EAGAIN) || clock_now_ns() >= deadline)
 			return sock;
 		poll(NULL, 0, 5);
 	}
@@ -134,8 +133,7 @@ int vhost_frontend_check(struct vhost_frontend *fe)
 }
 
 /* Sends all of iov, which it uses up. */
-static int send_all(struct vhost_frontend *fe, struct iovec *iov, size_t count, const int *fds,
-		    unsigned int fd_count)
+static int send_all(struct vhost_frontend *fe, struct iovec *iov, size_t count, const int *fds, unsigned int fd_count)
 {
 	uint64_t deadline = deadline_of(fe);
 
@@ -170,16 +168,16 @@ static struct iovec to_send(const void *bytes, size_t size)
 	return (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
 }
 
-int vhost_frontend_send_bytes(struct vhost_frontend *fe, const void *bytes, size_t size,
-			      const int *fds, unsigned int fd_count)
+int vhost_frontend_send_bytes(struct vhost_frontend *fe, const void *bytes, size_t size, const int *fds,
+			      unsigned int fd_count)
 {
 	struct iovec iov = to_send(bytes, size);
 
 	return send_all(fe, &iov, 1, fds, fd_count);
 }
 
-int vhost_frontend_send(struct vhost_frontend *fe, uint32_t request, uint32_t flags,
-			const void *payload, uint32_t size, const int *fds, unsigned int fd_count)
+int vhost_frontend_send(struct vhost_frontend *fe, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
+			const int *fds, unsigned int fd_count)
 {
 	struct vhost_user_header header = {.request = request, .flags = flags, .size = size};
 	/* Two pieces: struct vhost_user_msg has a hole between them. */
@@ -188,8 +186,8 @@ int vhost_frontend_send(struct vhost_frontend *fe, uint32_t request, uint32_t fl
 	return send_all(fe, iov, size > 0 ? 2 : 1, fds, fd_count);
 }
 
-static int receive_bytes(struct vhost_frontend *fe, void *bytes, size_t size, int *fds, size_t max,
-			 size_t *count, uint64_t deadline)
+static int receive_bytes(struct vhost_frontend *fe, void *bytes, size_t size, int *fds, size_t max, size_t *count,
+			 uint64_t deadline)
 {
 	char *at = bytes;
 
@@ -213,8 +211,7 @@ static int receive_bytes(struct vhost_frontend *fe, void *bytes, size_t size, in
 	return 0;
 }
 
-int vhost_frontend_receive(struct vhost_frontend *fe, struct vhost_user_msg *msg, int *fds,
-			   unsigned int *fd_count)
+int vhost_frontend_receive(struct vhost_frontend *fe, struct vhost_user_msg *msg, int *fds, unsigned int *fd_count)
 {
 	uint64_t deadline = deadline_of(fe);
 	size_t max = fds && fd_count ? *fd_count : 0, count = 0;
@@ -231,8 +228,7 @@ int vhost_frontend_receive(struct vhost_frontend *fe, struct vhost_user_msg *msg
 	if (!err && msg->header.size > sizeof(msg->payload))
 		err = -EPROTO;
 	if (!err)
-		err = receive_bytes(fe, &msg->payload, msg->header.size, fds, max, &count,
-				    deadline);
+		err = receive_bytes(fe, &msg->payload, msg->header.size, fds, max, &count, deadline);
 	if (err) {
 		fdpass_close(fds, count);
 		return broken(fe, err);
@@ -248,23 +244,22 @@ static int receive_answer(struct vhost_frontend *fe, uint32_t request, struct vh
 
 	if (err)
 		return err;
-	if (msg->header.request != request ||
-	    (msg->header.flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
+	if (msg->header.request != request || (msg->header.flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
 	    !(msg->header.flags & VHOST_USER_REPLY))
 		return broken(fe, -EPROTO);
 	return 0;
 }
 
-int vhost_frontend_ask(struct vhost_frontend *fe, uint32_t request, const void *payload,
-		       uint32_t size, struct vhost_user_msg *answer)
+int vhost_frontend_ask(struct vhost_frontend *fe, uint32_t request, const void *payload, uint32_t size,
+		       struct vhost_user_msg *answer)
 {
 	int err = vhost_frontend_send(fe, request, VHOST_USER_VERSION, payload, size, NULL, 0);
 
 	return err ? err : receive_answer(fe, request, answer);
 }
 
-int vhost_frontend_tell(struct vhost_frontend *fe, uint32_t request, const void *payload,
-			uint32_t size, const int *fds, unsigned int fd_count)
+int vhost_frontend_tell(struct vhost_frontend *fe, uint32_t request, const void *payload, uint32_t size, const int *fds,
+			unsigned int fd_count)
 {
 	bool ack = fe->ack && vhost_frontend_has(fe, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	uint32_t flags = VHOST_USER_VERSION | (ack ? VHOST_USER_NEED_REPLY : 0);

@@ -68,22 +68,20 @@ int vhost_frontend_reset_device(struct vhost_frontend *fe)
 	return vhost_frontend_tell(fe, VHOST_USER_RESET_DEVICE, NULL, 0, NULL, 0);
 }
 
-int vhost_frontend_set_mem_table(struct vhost_frontend *fe, const struct vhost_user_region *regions,
-				 const int *fds, unsigned int count)
+int vhost_frontend_set_mem_table(struct vhost_frontend *fe, const struct vhost_user_region *regions, const int *fds,
+				 unsigned int count)
 {
 	struct vhost_user_mem_table table = {.count = count};
 
 	if (count > VHOST_USER_TABLE_REGIONS)
 		return -EINVAL;
 	memcpy(table.regions, regions, count * sizeof(*regions));
-	return vhost_frontend_tell(fe, VHOST_USER_SET_MEM_TABLE, &table,
-				   (uint32_t)(offsetof(struct vhost_user_mem_table, regions) +
-					      count * sizeof(*regions)),
-				   fds, count);
+	return vhost_frontend_tell(
+		fe, VHOST_USER_SET_MEM_TABLE, &table,
+		(uint32_t)(offsetof(struct vhost_user_mem_table, regions) + count * sizeof(*regions)), fds, count);
 }
 
-int vhost_frontend_add_mem_region(struct vhost_frontend *fe, const struct vhost_user_region *region,
-				  int fd)
+int vhost_frontend_add_mem_region(struct vhost_frontend *fe, const struct vhost_user_region *region, int fd)
 {
 	struct vhost_user_mem_region payload = {.region = *region};
 
@@ -132,8 +130,7 @@ int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index,
 	return 0;
 }
 
-int vhost_frontend_set_vring_addr(struct vhost_frontend *fe,
-				  const struct vhost_user_vring_addr *addr)
+int vhost_frontend_set_vring_addr(struct vhost_frontend *fe, const struct vhost_user_vring_addr *addr)
 {
 	return vhost_frontend_tell(fe, VHOST_USER_SET_VRING_ADDR, addr, sizeof(*addr), NULL, 0);
 }
@@ -143,8 +140,7 @@ int vhost_frontend_set_vring_enable(struct vhost_frontend *fe, unsigned int inde
 	return set_state(fe, VHOST_USER_SET_VRING_ENABLE, index, enable);
 }
 
-int vhost_frontend_set_vring_fd(struct vhost_frontend *fe, uint32_t request, unsigned int index,
-				int fd)
+int vhost_frontend_set_vring_fd(struct vhost_frontend *fe, uint32_t request, unsigned int index, int fd)
 {
 	uint64_t value = index | (fd < 0 ? VHOST_USER_VRING_NOFD : 0);
 
@@ -179,8 +175,7 @@ int vhost_frontend_send_rarp(struct vhost_frontend *fe, const uint8_t mac[6])
 	return vhost_frontend_set_u64(fe, VHOST_USER_SEND_RARP, value);
 }
 
-int vhost_frontend_get_config(struct vhost_frontend *fe, uint32_t offset, void *config,
-			      uint32_t size)
+int vhost_frontend_get_config(struct vhost_frontend *fe, uint32_t offset, void *config, uint32_t size)
 {
 	struct vhost_user_config request = {.offset = offset, .size = size};
 	uint32_t bytes = (uint32_t)offsetof(struct vhost_user_config, region) + size;

@@ -135,14 +135,12 @@ int vq_driver_split_resume(struct vq_driver_split *vq)
 	return vq->used_next;
 }
 
-static struct vring_desc descriptor(const struct vq_buffer *buffer, bool writable, bool more,
-				    uint16_t next)
+static struct vring_desc descriptor(const struct vq_buffer *buffer, bool writable, bool more, uint16_t next)
 {
 	return (struct vring_desc){
 		.addr = buffer->addr,
 		.len = buffer->len,
-		.flags = (uint16_t)((writable ? VRING_DESC_F_WRITE : 0) |
-				    (more ? VRING_DESC_F_NEXT : 0)),
+		.flags = (uint16_t)((writable ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0)),
 		.next = more ? next : 0,
 	};
 }
@@ -173,8 +171,8 @@ static void put_free(struct vq_driver_split *vq, uint16_t head)
 	chain->prepared = false;
 }
 
-static uint16_t write_direct(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			     unsigned int out, unsigned int count)
+static uint16_t write_direct(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out,
+			     unsigned int count)
 {
 	uint16_t head = take_free(vq, count), at = head;
 
@@ -187,8 +185,8 @@ static uint16_t write_direct(struct vq_driver_split *vq, const struct vq_buffer 
 	return head;
 }
 
-static uint16_t write_indirect(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			       unsigned int out, unsigned int count)
+static uint16_t write_indirect(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out,
+			       unsigned int count)
 {
 	uint16_t head = take_free(vq, 1);
 	size_t first = (size_t)head * vq->indirect.entries;
@@ -204,8 +202,8 @@ static uint16_t write_indirect(struct vq_driver_split *vq, const struct vq_buffe
 	return head;
 }
 
-static int write_chain(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-		       unsigned int out, unsigned int in, uint32_t tag, bool prepared)
+static int write_chain(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out, unsigned int in,
+		       uint32_t tag, bool prepared)
 {
 	unsigned int count = out + in;
 	bool indirect = count > 1 && count <= vq->indirect.entries;
@@ -218,8 +216,7 @@ static int write_chain(struct vq_driver_split *vq, const struct vq_buffer *buffe
 	if (vq->free_count < (indirect ? 1 : count))
 		return -ENOSPC;
 
-	head = indirect ? write_indirect(vq, buffers, out, count)
-			: write_direct(vq, buffers, out, count);
+	head = indirect ? write_indirect(vq, buffers, out, count) : write_direct(vq, buffers, out, count);
 	for (unsigned int i = out; i < count; i++)
 		writable += buffers[i].len;
 
@@ -233,8 +230,8 @@ static int write_chain(struct vq_driver_split *vq, const struct vq_buffer *buffe
 	return head;
 }
 
-int vq_driver_split_add(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			unsigned int out, unsigned int in, uint32_t tag)
+int vq_driver_split_add(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out, unsigned int in,
+			uint32_t tag)
 {
 	int head = write_chain(vq, buffers, out, in, tag, false);
 
@@ -243,8 +240,8 @@ int vq_driver_split_add(struct vq_driver_split *vq, const struct vq_buffer *buff
 	return head;
 }
 
-int vq_driver_split_prepare(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			    unsigned int out, unsigned int in, uint32_t tag)
+int vq_driver_split_prepare(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out,
+			    unsigned int in, uint32_t tag)
 {
 	return write_chain(vq, buffers, out, in, tag, true);
 }
@@ -329,8 +326,7 @@ static bool look_for_used(struct vq_driver_split *vq)
 {
 	uint16_t seen = load_acquire(&vq->ring.used->idx);
 
-	if (unlikely((uint16_t)(seen - vq->used_next) >
-		     (uint16_t)(vq->avail_shown - vq->used_next))) {
+	if (unlikely((uint16_t)(seen - vq->used_next) > (uint16_t)(vq->avail_shown - vq->used_next))) {
 		vq->fault = VQ_DRIVER_FAULT_INDEX;
 		return false;
 	}
@@ -341,15 +337,13 @@ static bool look_for_used(struct vq_driver_split *vq)
 /* A used entry, read once. */
 static inline struct vring_used_elem used_fetch(const struct vring_used_elem *shared)
 {
-	struct vring_used_elem copy = {.id = load_relaxed(&shared->id),
-				       .len = load_relaxed(&shared->len)};
+	struct vring_used_elem copy = {.id = load_relaxed(&shared->id), .len = load_relaxed(&shared->len)};
 
 	return copy;
 }
 
 /* Takes `count` entries that are there; fewer, and a fault, if one is a lie. */
-static unsigned int collect_ready(struct vq_driver_split *vq, struct vq_used *used,
-				  unsigned int count)
+static unsigned int collect_ready(struct vq_driver_split *vq, struct vq_used *used, unsigned int count)
 {
 	/* What is written below might alias *vq, as far as the compiler knows. */
 	const struct vring_used_elem *ring = vq->ring.used->ring;
@@ -377,8 +371,7 @@ static unsigned int collect_ready(struct vq_driver_split *vq, struct vq_used *us
 			elem.len = chain->writable;
 		}
 
-		used[n] = (struct vq_used){
-			.tag = chain->tag, .len = elem.len, .head = (uint16_t)elem.id};
+		used[n] = (struct vq_used){.tag = chain->tag, .len = elem.len, .head = (uint16_t)elem.id};
 		if (likely(chain->prepared))
 			chain->state = VQ_DRIVER_CHAIN_IDLE;
 		else
@@ -404,8 +397,7 @@ int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, un
 		return 0;
 
 	n = collect_ready(vq, used, min(ready, max));
-	if (vq->event_idx && !vq->callbacks &&
-	    (uint16_t)(vq->used_event - vq->used_next) < EVENT_NEAR)
+	if (vq->event_idx && !vq->callbacks && (uint16_t)(vq->used_event - vq->used_next) < EVENT_NEAR)
 		vq_driver_split_disable_callbacks(vq);
 	return n > 0 || !vq->fault ? (int)n : -EPROTO;
 }

@@ -100,8 +100,10 @@ int vq_driver_split_init(struct vq_driver_split *vq, const struct vring_split *r
 
 void vq_driver_split_fini(struct vq_driver_split *vq);
 
-/* Frees all chains, prepared ones too, clears the rings and the fault; callbacks are disabled. The
- * device must be stopped. */
+/*
+ * Frees all chains, prepared ones too, clears the rings and the fault; callbacks are disabled. The device must be
+ * stopped.
+ */
 void vq_driver_split_reset(struct vq_driver_split *vq);
 
 /*
@@ -117,22 +119,23 @@ int vq_driver_split_resume(struct vq_driver_split *vq);
  * -ENOSPC: not enough descriptors now; -EINVAL: empty, or longer than can ever fit. The device sees
  * it after vq_driver_split_publish().
  */
-int vq_driver_split_add(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			unsigned int out, unsigned int in, uint32_t tag);
+int vq_driver_split_add(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out, unsigned int in,
+			uint32_t tag);
 
 /* As add, but neither posts the chain nor frees it when it is collected. Returns the head. */
-int vq_driver_split_prepare(struct vq_driver_split *vq, const struct vq_buffer *buffers,
-			    unsigned int out, unsigned int in, uint32_t tag);
+int vq_driver_split_prepare(struct vq_driver_split *vq, const struct vq_buffer *buffers, unsigned int out,
+			    unsigned int in, uint32_t tag);
 
-/* New length of an idle prepared chain of one direct descriptor, at most what its buffer has.
- * -EINVAL: it is none. */
+/* New length of an idle prepared chain of one direct descriptor, at most what its buffer has. -EINVAL: it is none. */
 int vq_driver_split_resize(struct vq_driver_split *vq, uint16_t head, uint32_t len);
 
 /* Frees an idle prepared chain. -EINVAL: it is none. */
 int vq_driver_split_release(struct vq_driver_split *vq, uint16_t head);
 
-/* Posts idle prepared chains (of each slot only the head is used). -EINVAL: one is not idle; those
- * before it are posted. */
+/*
+ * Posts idle prepared chains (of each slot only the head is used). -EINVAL: one is not idle; those before it are
+ * posted.
+ */
 int vq_driver_split_post(struct vq_driver_split *vq, const struct vq_used *slots, unsigned int n);
 
 /* Shows the device everything posted so far. */
@@ -145,8 +148,7 @@ void vq_driver_split_publish(struct vq_driver_split *vq);
  */
 bool vq_driver_split_kick_due(struct vq_driver_split *vq);
 
-/* Takes up to max used chains. Returns their number; -EPROTO: the queue is faulty (and what was
- * good came before). */
+/* Takes up to max used chains. Returns their number; -EPROTO: the queue is faulty (and what was good came before). */
 int vq_driver_split_collect(struct vq_driver_split *vq, struct vq_used *used, unsigned int max);
 
 /* Asks the device not to call. It may still do so now and then. */

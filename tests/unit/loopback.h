@@ -121,8 +121,8 @@ static inline uint32_t loopback_gather(struct loopback *lb, const struct ref_cha
 }
 
 /* As much of bytes as a chain's writable pieces take. */
-static inline uint32_t loopback_scatter(struct loopback *lb, const struct ref_chain *chain,
-					const uint8_t *bytes, uint32_t size)
+static inline uint32_t loopback_scatter(struct loopback *lb, const struct ref_chain *chain, const uint8_t *bytes,
+					uint32_t size)
 {
 	uint32_t done = 0;
 
@@ -159,8 +159,7 @@ static inline bool loopback_deliver(struct loopback *lb, unsigned int index, uin
 		if (!header)
 			header = loopback_translate(lb, lb->chain.pieces[0].addr, 1);
 		len = loopback_scatter(lb, &lb->chain, lb->frame + done, size - done);
-		ref_put(rx, buffers++, lb->lie == LOOPBACK_ID ? 40000 : lb->chain.head,
-			loopback_lie_len(lb, len));
+		ref_put(rx, buffers++, lb->lie == LOOPBACK_ID ? 40000 : lb->chain.head, loopback_lie_len(lb, len));
 		done += len;
 	}
 	if (lb->lie == LOOPBACK_NO_BUFFERS)
@@ -277,8 +276,7 @@ static inline void *loopback_main(void *arg)
 	return NULL;
 }
 
-static inline struct loopback *loopback_start(const char *path,
-					      const struct vhost_device_config *config)
+static inline struct loopback *loopback_start(const char *path, const struct vhost_device_config *config)
 {
 	static const struct vhost_device_ops ops = {
 		.quiesce = loopback_quiesce,

@@ -39,13 +39,11 @@ struct ref_chain {
 
 static inline void *ref_at(const struct ref_device *dev, uint64_t addr, uint32_t len)
 {
-	return dev->translate ? dev->translate(dev->arg, addr, len)
-			      : dev->memory + (addr - dev->base);
+	return dev->translate ? dev->translate(dev->arg, addr, len) : dev->memory + (addr - dev->base);
 }
 
 /* Walks one table from `at`. False: it is not well-formed. */
-static inline bool ref_walk(const struct vring_desc *table, unsigned int size, unsigned int at,
-			    struct ref_chain *chain)
+static inline bool ref_walk(const struct vring_desc *table, unsigned int size, unsigned int at, struct ref_chain *chain)
 {
 	for (unsigned int i = 0; i <= size; i++) {
 		struct vring_desc desc;
@@ -91,8 +89,7 @@ static inline bool ref_take(struct ref_device *dev, struct ref_chain *chain)
 	if (first.flags & VRING_DESC_F_INDIRECT) {
 		chain->indirect = true;
 		if (first.flags != VRING_DESC_F_INDIRECT || first.len % sizeof(first) != 0 ||
-		    !ref_walk(ref_at(dev, first.addr, first.len), first.len / sizeof(first), 0,
-			      chain))
+		    !ref_walk(ref_at(dev, first.addr, first.len), first.len / sizeof(first), 0, chain))
 			chain->out = chain->in = 0;
 	} else if (!ref_walk(dev->ring.desc, dev->ring.size, chain->head, chain)) {
 		chain->out = chain->in = 0;
@@ -103,8 +100,7 @@ static inline bool ref_take(struct ref_device *dev, struct ref_chain *chain)
 /* Writes used entry number `ahead` behind the used index, which stays: see ref_publish(). */
 static inline void ref_put(struct ref_device *dev, unsigned int ahead, uint32_t id, uint32_t len)
 {
-	struct vring_used_elem *elem =
-		&dev->ring.used->ring[(dev->used_next + ahead) & dev->ring.mask];
+	struct vring_used_elem *elem = &dev->ring.used->ring[(dev->used_next + ahead) & dev->ring.mask];
 
 	store_relaxed(&elem->id, id);
 	store_relaxed(&elem->len, len);
@@ -143,8 +139,7 @@ static inline bool ref_want_kick(struct ref_device *dev, bool want)
 	if (!dev->event_idx)
 		store_relaxed(&dev->ring.used->flags, want ? 0 : VRING_USED_F_NO_NOTIFY);
 	else
-		store_relaxed(vring_split_avail_event(&dev->ring),
-			      (uint16_t)(dev->avail_next - (want ? 0 : 1)));
+		store_relaxed(vring_split_avail_event(&dev->ring), (uint16_t)(dev->avail_next - (want ? 0 : 1)));
 	full_barrier();
 	return !ref_has(dev);
 }

@@ -13,9 +13,8 @@
 #include "loopback.h"
 #include "vhost/netfront.h"
 
-#define OFFERED                                                                         \
-	(NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_MQ))
+#define OFFERED \
+	(NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_MQ))
 
 static char dir[64], path[128];
 static struct loopback *lb;
@@ -81,8 +80,7 @@ static void check(const struct netfront_frame *frame, uint32_t n, uint32_t max_s
 }
 
 /* Sends and receives frames first to end - 1. */
-static void exchange(struct netfront *nf, unsigned int pair, uint32_t first, uint32_t end,
-		     uint32_t max_size)
+static void exchange(struct netfront *nf, unsigned int pair, uint32_t first, uint32_t end, uint32_t max_size)
 {
 	static uint8_t bytes[VIRTIO_NET_FRAME_MAX];
 	struct netfront_frame frames[7];
@@ -179,11 +177,10 @@ static void test_mergeable(void **state)
 				       .rx_buffer = 65562,
 				       .tx_buffer = 65562},
 	     65536);
-	pass(&(struct netfront_config){.features = feature_sets[3],
-				       .rx_buffer = 65562,
-				       .tx_buffer = 65562,
-				       .piece = 4096},
-	     65536);
+	pass(
+		&(struct netfront_config){
+			.features = feature_sets[3], .rx_buffer = 65562, .tx_buffer = 65562, .piece = 4096},
+		65536);
 }
 
 static void test_regions(void **state)
@@ -246,8 +243,7 @@ static void test_header(void **state)
 static void test_limits(void **state)
 {
 	static uint8_t bytes[3000];
-	struct netfront *nf = open_front(
-		&(struct netfront_config){.tx_size = 4, .tx_buffer = 1500, .rx_buffers = 2});
+	struct netfront *nf = open_front(&(struct netfront_config){.tx_size = 4, .tx_buffer = 1500, .rx_buffers = 2});
 	struct netfront_frame frames[8];
 	int sent = 0;
 
@@ -337,8 +333,7 @@ static void test_stop_and_reconnect(void **state)
 {
 	(void)state;
 	for (unsigned int f = 0; f < ARRAY_SIZE(feature_sets); f++) {
-		struct netfront *nf =
-			open_front(&(struct netfront_config){.features = feature_sets[f]});
+		struct netfront *nf = open_front(&(struct netfront_config){.features = feature_sets[f]});
 
 		send_some(nf, 0, 50);
 		assert_int_equal(netfront_stop(nf), 0);
@@ -390,13 +385,11 @@ static void test_control(void **state)
 	assert_non_null(nf->control);
 	assert_int_equal(nf->control->index, 8);
 	for (unsigned int i = 0; i < 100; i++) {
-		assert_int_equal(netfront_control(nf, VIRTIO_NET_CTRL_MQ,
-						  VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &pairs,
+		assert_int_equal(netfront_control(nf, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &pairs,
 						  sizeof(pairs)),
 				 0);
 		assert_int_equal(lb->control_command[0], VIRTIO_NET_CTRL_MQ);
-		assert_int_equal(netfront_control(nf, VIRTIO_NET_CTRL_ANNOUNCE,
-						  VIRTIO_NET_CTRL_ANNOUNCE_ACK, NULL, 0),
+		assert_int_equal(netfront_control(nf, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, NULL, 0),
 				 0);
 		assert_int_equal(lb->control_command[0], VIRTIO_NET_CTRL_ANNOUNCE);
 	}
@@ -429,10 +422,8 @@ static void test_refusals(void **state)
 	config = (struct netfront_config){.path = path, .rx_buffer = 1 << 20, .piece = 1};
 	assert_int_equal(netfront_open(&nf, &config, NULL), -EINVAL);
 	/* A chain of two descriptors for a ring of one. */
-	config = (struct netfront_config){.path = path,
-					  .rx_size = 1,
-					  .header_apart = true,
-					  .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)};
+	config = (struct netfront_config){
+		.path = path, .rx_size = 1, .header_apart = true, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)};
 	assert_int_equal(netfront_open(&nf, &config, &step), -EINVAL);
 	assert_string_equal(step, "buffers");
 	config = (struct netfront_config){.path = "/nonexistent/sock", .timeout_ms = 10};
@@ -442,8 +433,7 @@ static void test_refusals(void **state)
 
 static void test_lies(void **state)
 {
-	const enum loopback_lie lies[] = {LOOPBACK_SHORT, LOOPBACK_NO_BUFFERS, LOOPBACK_MANY,
-					  LOOPBACK_ID};
+	const enum loopback_lie lies[] = {LOOPBACK_SHORT, LOOPBACK_NO_BUFFERS, LOOPBACK_MANY, LOOPBACK_ID};
 
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(lies); i++) {

@@ -59,16 +59,14 @@ static void say_u64(uint32_t request, uint64_t value)
 }
 
 /* What the back end has heard: exactly this message, with so many descriptors. */
-static void expect(uint32_t request, uint32_t flags, const void *payload, uint32_t size,
-		   size_t fd_count)
+static void expect(uint32_t request, uint32_t flags, const void *payload, uint32_t size, size_t fd_count)
 {
 	struct vhost_user_header header;
 	int fds[FDPASS_MAX];
 	uint8_t got[1024];
 	size_t n_fds;
 
-	assert_int_equal(fdpass_recv(peer, &header, sizeof(header), fds, FDPASS_MAX, &n_fds),
-			 sizeof(header));
+	assert_int_equal(fdpass_recv(peer, &header, sizeof(header), fds, FDPASS_MAX, &n_fds), sizeof(header));
 	assert_int_equal(n_fds, fd_count);
 	fdpass_close(fds, n_fds);
 	assert_int_equal(header.request, request);
@@ -162,8 +160,7 @@ static void test_set(void **state)
 
 static void test_vrings(void **state)
 {
-	const struct vhost_user_vring_addr addr = {
-		.index = 3, .desc = 0x1000, .used = 0x2000, .avail = 0x3000};
+	const struct vhost_user_vring_addr addr = {.index = 3, .desc = 0x1000, .used = 0x2000, .avail = 0x3000};
 	const struct vhost_user_vring_state stopped = {.index = 2, .num = 0xfffe};
 	int fd = eventfd(0, EFD_CLOEXEC);
 	uint16_t base;
@@ -184,15 +181,13 @@ static void test_vrings(void **state)
 	expect_u64(VHOST_USER_SET_VRING_CALL, 4 | VHOST_USER_VRING_NOFD, 0);
 	close(fd);
 
-	say(VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION | VHOST_USER_REPLY, &stopped,
-	    sizeof(stopped));
+	say(VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION | VHOST_USER_REPLY, &stopped, sizeof(stopped));
 	assert_int_equal(vhost_frontend_get_vring_base(&fe, 2, &base), 0);
 	assert_int_equal(base, 0xfffe);
 	expect_state(VHOST_USER_GET_VRING_BASE, 2, 0);
 
 	/* Of another queue. */
-	say(VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION | VHOST_USER_REPLY, &stopped,
-	    sizeof(stopped));
+	say(VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION | VHOST_USER_REPLY, &stopped, sizeof(stopped));
 	assert_int_equal(vhost_frontend_get_vring_base(&fe, 1, &base), -EPROTO);
 	assert_true(fe.broken);
 }
@@ -241,8 +236,7 @@ static void test_config(void **state)
 	say(VHOST_USER_GET_CONFIG, VHOST_USER_VERSION | VHOST_USER_REPLY, NULL, 0);
 	assert_int_equal(vhost_frontend_get_config(&fe, 4, got, sizeof(got)), -EREMOTEIO);
 	assert_false(fe.broken);
-	assert_int_equal(vhost_frontend_get_config(&fe, 0, got, VHOST_USER_CONFIG_MAX + 1),
-			 -EINVAL);
+	assert_int_equal(vhost_frontend_get_config(&fe, 0, got, VHOST_USER_CONFIG_MAX + 1), -EINVAL);
 }
 
 static void test_ack(void **state)
@@ -356,8 +350,7 @@ static void test_dripping(void **state)
 	(void)state;
 	assert_int_equal(write(peer, head, sizeof(head)), sizeof(head));
 	assert_int_equal(pthread_create(&thread, NULL, drip, NULL), 0);
-	assert_int_equal(vhost_frontend_ask(&fe, VHOST_USER_GET_CONFIG, NULL, 0, &answer),
-			 -ETIMEDOUT);
+	assert_int_equal(vhost_frontend_ask(&fe, VHOST_USER_GET_CONFIG, NULL, 0, &answer), -ETIMEDOUT);
 	vhost_frontend_close(&fe);
 	pthread_join(thread, NULL);
 }
@@ -394,8 +387,7 @@ static void test_not_reading(void **state)
 
 static void test_surplus_descriptors(void **state)
 {
-	const uint32_t message[] = {VHOST_USER_GET_FEATURES, VHOST_USER_VERSION | VHOST_USER_REPLY,
-				    8, 1, 2};
+	const uint32_t message[] = {VHOST_USER_GET_FEATURES, VHOST_USER_VERSION | VHOST_USER_REPLY, 8, 1, 2};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(message)};
 	int before = unit_next_fd();
 
@@ -414,8 +406,7 @@ static void test_raw(void **state)
 	unsigned int count = 2;
 
 	(void)state;
-	assert_int_equal(vhost_frontend_send(&fe, 12345, 0xf0, "xyz", 3, (const int[]){0, 0}, 2),
-			 0);
+	assert_int_equal(vhost_frontend_send(&fe, 12345, 0xf0, "xyz", 3, (const int[]){0, 0}, 2), 0);
 	expect(12345, 0xf0, "xyz", 3, 2);
 	assert_int_equal(fdpass_send(peer, &iov, 1, (const int[]){0}, 1), sizeof(message));
 	assert_int_equal(vhost_frontend_receive(&fe, &msg, fds, &count), 0);
@@ -437,8 +428,7 @@ static void test_connect(void **state)
 	(void)state;
 	assert_non_null(unit_temporary_dir(dir));
 	snprintf(path, sizeof(path), "%s/sock", dir);
-	snprintf(late, sizeof(late),
-		 "%s/a-much-longer-name-that-does-not-fit-into-an-address-%060d", dir, 0);
+	snprintf(late, sizeof(late), "%s/a-much-longer-name-that-does-not-fit-into-an-address-%060d", dir, 0);
 	vhost_frontend_init(&a, TIMEOUT_MS);
 	vhost_frontend_init(&z, TIMEOUT_MS);
 	assert_int_equal(vhost_frontend_connect(&a, path), -ENOENT);

@@ -44,8 +44,7 @@ static void set_up(unsigned int size, bool event_idx, bool indirect)
 
 	memset(memory, 0xa5, 3u << 20);
 	memset(&b.dev, 0, sizeof(b.dev));
-	assert_int_equal(vq_driver_split_init(&b.vq, &ring, indirect ? &tables : NULL, event_idx),
-			 0);
+	assert_int_equal(vq_driver_split_init(&b.vq, &ring, indirect ? &tables : NULL, event_idx), 0);
 	b.dev.ring = ring;
 	b.dev.ring.mask = (uint16_t)(size - 1);
 	b.dev.event_idx = event_idx;
@@ -233,8 +232,7 @@ static void test_full(void **state)
 		assert_false(ref_has(&b.dev));
 		assert_int_equal(vq_driver_split_collect(&b.vq, used, VRING_SIZE_MAX), 0);
 		ref_publish(&b.dev, VRING_SIZE_MAX);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, VRING_SIZE_MAX),
-				 VRING_SIZE_MAX);
+		assert_int_equal(vq_driver_split_collect(&b.vq, used, VRING_SIZE_MAX), VRING_SIZE_MAX);
 	}
 	tear_down();
 }
@@ -652,8 +650,7 @@ static void test_two_threads(void **state)
 static int map_memory(void **state)
 {
 	(void)state;
-	memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
+	memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return memory == MAP_FAILED;
 }
 
