@@ -29,11 +29,11 @@ static const char *string(const json_t *object, const char *name)
 
 static uint64_t sum_of(const json_t *numbers)
 {
-	const char *name;
-	json_t *value;
+	json_t *object = (json_t *)(uintptr_t)numbers; /* only read */
 	uint64_t sum = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)numbers, name, value) sum += (uint64_t)json_integer_value(value);
+	for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i))
+		sum += (uint64_t)json_integer_value(json_object_iter_value(i));
 	return sum;
 }
 
@@ -107,18 +107,16 @@ static void print_settings(const json_t *port)
 
 static void print_counters(const json_t *counters)
 {
-	const json_t *drops = json_object_get(counters, "drops");
+	json_t *drops = json_object_get(counters, "drops");
 	char packets[QUANTITY_SIZE], bytes[QUANTITY_SIZE];
-	const char *name;
-	json_t *value;
 
 	printf("  %-12s%s packets, %s\n", "in", quantity(packets, number(counters, "in_packets")),
 	       quantity_bytes(bytes, number(counters, "in_bytes")));
 	printf("  %-12s%s packets, %s\n", "out", quantity(packets, number(counters, "out_packets")),
 	       quantity_bytes(bytes, number(counters, "out_bytes")));
 	printf("  %-12s", "drops");
-	json_object_foreach((json_t *)(uintptr_t)drops, name, value)
-		printf("%s %lld  ", name, (long long)json_integer_value(value));
+	for (void *i = json_object_iter(drops); i != NULL; i = json_object_iter_next(drops, i))
+		printf("%s %lld  ", json_object_iter_key(i), (long long)json_integer_value(json_object_iter_value(i)));
 	puts(json_object_size(drops) == 0 ? "none" : "");
 }
 

@@ -293,17 +293,13 @@ static const struct api_method *find_method(const char *name)
 /* The first parameter that the method does not know; NULL: there is none. */
 static const char *unknown_parameter(const struct api_method *method, json_t *parameters)
 {
-	const char *key;
-	json_t *value;
+	for (void *i = json_object_iter(parameters); i != NULL; i = json_object_iter_next(parameters, i)) {
+		const char *key = json_object_iter_key(i);
+		bool known = false;
 
-	json_object_foreach(parameters, key, value)
-	{
-		size_t i = 0;
-
-		while (i < ARRAY_SIZE(method->parameters) && method->parameters[i] != NULL &&
-		       strcmp(method->parameters[i], key) != 0)
-			i++;
-		if (i == ARRAY_SIZE(method->parameters) || method->parameters[i] == NULL)
+		for (size_t j = 0; j < ARRAY_SIZE(method->parameters) && method->parameters[j] != NULL; j++)
+			known |= strcmp(method->parameters[j], key) == 0;
+		if (!known)
 			return key;
 	}
 	return NULL;

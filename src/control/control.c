@@ -263,7 +263,7 @@ int control_port_add(struct control *control, const struct port_settings *settin
 	port = port_new(control, settings);
 	if (port == NULL)
 		return no_memory(error);
-	result = control_core_port_add(control, port);
+	result = control_port_attach(control, port);
 	if (result < 0) {
 		port_failed(&settings->wire, result, error);
 	} else {
@@ -272,11 +272,11 @@ int control_port_add(struct control *control, const struct port_settings *settin
 			not_saved(control, result, error);
 	}
 	if (result < 0) {
-		control_core_port_del(control, port);
+		control_port_detach(control, port);
 		port_free(control, port);
 		return result;
 	}
-	control_core_watch_ports(control);
+	control_ports_watch(control);
 	return 0;
 }
 
@@ -292,7 +292,7 @@ int control_port_del(struct control *control, const char *name, struct control_e
 	TAILQ_INSERT_TAIL(&control->ports, port, next);
 	if (result < 0)
 		return not_saved(control, result, error);
-	control_core_port_del(control, port);
+	control_port_detach(control, port);
 	port_free(control, port);
 	return 0;
 }

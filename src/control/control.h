@@ -95,18 +95,31 @@ int control_intend_bridge(struct control *control, const struct bridge_settings 
 int state_file_load(struct control *control) must_check;
 int state_file_save(const struct control *control) must_check;
 
+/* control_port.c: a port and the data plane */
+
+/* Gives the port a socket and the data plane the port. */
+int control_port_attach(struct control *control, struct control_port *port) must_check;
+/* Takes the port from the data plane, if it is there, and removes its socket. */
+void control_port_detach(struct control *control, struct control_port *port);
+/* Ports that wait for something are looked after from now on. */
+void control_ports_watch(struct control *control);
+/* Of port_timer. */
+void control_ports_expired(struct loop_timer *timer);
+/* It is present: makes it a member of its bridge. */
+void control_port_join(struct control *control, struct control_port *port, uint64_t now_ns);
+/* Notes what the data plane says of a port; no request is made. NULL: it is none of ours. */
+struct control_port *control_port_noted(struct control *control, const struct dp_port_info *info);
+/* Does what follows from it. */
+void control_port_follow(struct control *control, struct control_port *port);
+/* Both. */
+void control_port_changed(struct control *control, const struct dp_port_info *info);
+
 /* control_core.c: the data plane */
 
 void control_core_init(struct control *control);
 void control_core_start(struct control *control);
 void control_core_close(struct control *control);
 
-/* Gives the port a socket and the data plane the port. */
-int control_core_port_add(struct control *control, struct control_port *port) must_check;
-/* Takes the port from the data plane, if it is there, and removes its socket. */
-void control_core_port_del(struct control *control, struct control_port *port);
-/* Ports that wait for something are looked after from now on. */
-void control_core_watch_ports(struct control *control);
 /* Reads the states of the ports now. */
 void control_core_read_ports(struct control *control);
 /* Reads counters of flows and states of ports now, and removes what has aged. */

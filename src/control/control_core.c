@@ -10,22 +10,15 @@
  */
 #include "control/control.h"
 #include "lib/clock.h"
-#include "lib/fdpass.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CORE_TRIES_REPORTED 20
 #define CORE_RETRY_NS       (50 * NS_PER_MS)
-#define PORT_RETRY_NS       (200 * NS_PER_MS)
-#define CONNECT_WAIT_MIN_NS (200 * NS_PER_MS)
-#define CONNECT_WAIT_MAX_NS NS_PER_S
 #define EVENTS_AT_ONCE      256
-#define PORT_SOCKET_MODE    0660
-#define PORT_SOCKET_BACKLOG 16
 
 /* The ports that the data plane has when we come: those we keep are noted in our own. */
 struct port_reading {
@@ -66,12 +59,6 @@ static void read_flow(void *arg, const struct dp_flow_info *info)
 	forwarding_adopt(&reading->control->fwd, info, reading->now_ns);
 }
 
-static void port_join(struct control *control, struct control_port *port, uint64_t now_ns)
-{
-	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner), &port->member,
-			port->info.port, port->settings.mac_limit, now_ns);
-}
-
 /* Keeps what is right in the data plane, removes what is not. */
 static int core_adopt(struct control *control)
 {
@@ -85,7 +72,7 @@ static int core_adopt(struct control *control)
 	TAILQ_FOREACH(port, &control->ports, next)
 	{
 		if (port->present)
-			port_join(control, port, flows.now_ns);
+			control_port_join(control, port, flows.now_ns);
 	}
 	error = datapath_client_flow_dump(control->core, read_flow, &flows);
 	if (error < 0)
@@ -96,192 +83,7 @@ static int core_adopt(struct control *control)
 	return error;
 }
 
-static int port_listen(struct control_port *port)
-{
-	if (port->settings.wire.mode != DP_PORT_SERVER || port->listener >= 0)
-		return 0;
-	port->listener = fdpass_listen(port->settings.wire.path, SOCK_STREAM, PORT_SOCKET_BACKLOG, PORT_SOCKET_MODE);
-	return port->listener < 0 ? port->listener : 0;
-}
-
-int control_core_port_add(struct control *control, struct control_port *port)
-{
-	uint32_t index;
-	int error;
-
-	if (control->core == NULL)
-		return -ENOTCONN;
-	error = port_listen(port);
-	if (error < 0)
-		return error;
-	error = datapath_client_port_add(control->core, &port->settings.wire, port->listener, &index);
-	control->core_failed |= error == -ENOTCONN;
-	if (error < 0)
-		return error;
-	port->present = true;
-	memset(&port->info, 0, sizeof(port->info));
-	port->info.port = index;
-	port->info.config = port->settings.wire;
-	port->connect_at_ns = 0;
-	port->connect_wait_ns = CONNECT_WAIT_MIN_NS;
-	port_join(control, port, clock_now_ns());
-	return 0;
-}
-
-void control_core_port_del(struct control *control, struct control_port *port)
-{
-	bool has_socket = port->listener >= 0 || port->present;
-
-	if (port->present) {
-		forwarding_leave(&control->fwd, &port->member, clock_now_ns());
-		if (control->core != NULL && datapath_client_port_del(control->core, port->info.port) == -ENOTCONN)
-			control->core_failed = true;
-		port->present = false;
-	}
-	if (port->settings.wire.mode == DP_PORT_SERVER && has_socket)
-		unlink(port->settings.wire.path);
-}
-
-/* A port in client mode that nobody serves: tries to connect, now and then. */
-static void port_connect(struct control *control, struct control_port *port, uint64_t now_ns)
-{
-	int sock, error;
-
-	if (now_ns < port->connect_at_ns)
-		return;
-	port->connect_at_ns = now_ns + port->connect_wait_ns;
-	port->connect_wait_ns = min(port->connect_wait_ns * 2, (uint64_t)CONNECT_WAIT_MAX_NS);
-	sock = fdpass_connect(port->settings.wire.path, SOCK_STREAM);
-	if (sock < 0)
-		return;
-	error = datapath_client_port_connect(control->core, port->info.port, sock);
-	close(sock);
-	if (error == 0)
-		port->connect_wait_ns = CONNECT_WAIT_MIN_NS;
-	else if (error == -ENOTCONN)
-		control->core_failed = true;
-	else
-		log_limited(&port->log_limit, LOG_WARN, "port %s: connected, but not taken: %s",
-			    port->settings.wire.name, strerror(-error));
-}
-
-/* Returns whether the port still waits for something. */
-static bool port_look_after(struct control *control, struct control_port *port, uint64_t now_ns)
-{
-	int error;
-
-	if (!port->present) {
-		error = control_core_port_add(control, port);
-		if (error < 0 && !port->reported) {
-			log_error("port %s: %s: %s", port->settings.wire.name, port->settings.wire.path,
-				  strerror(-error));
-			port->reported = true;
-		}
-		if (error < 0 && !control->tolerant && error != -ENOTCONN) {
-			control->exit_status = 1;
-			loop_stop(&control->loop);
-		}
-		if (error < 0)
-			return true;
-		port->reported = false;
-	}
-	if (port->settings.wire.mode != DP_PORT_CLIENT)
-		return false;
-	if (port->info.state == DP_PORT_DOWN)
-		port_connect(control, port, now_ns);
-	return true;
-}
-
-static void control_tell_ready(struct control *control)
-{
-	const struct control_port *port;
-
-	if (control->core == NULL || control->core_failed)
-		return;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
-		if (!port->present)
-			return;
-	}
-	control->tolerant = true;
-	if (control->ready_fd < 0)
-		return;
-	if (write(control->ready_fd, "\n", 1) != 1)
-		log_warn("nobody waits for us to be ready");
-	close(control->ready_fd);
-	control->ready_fd = -1;
-}
-
-static void ports_expired(struct loop_timer *timer)
-{
-	struct control *control = container_of(timer, struct control, port_timer);
-	uint64_t now = clock_now_ns();
-	struct control_port *port;
-	bool waiting = false;
-
-	if (control->core == NULL)
-		return;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
-		if (!control->core_failed)
-			waiting |= port_look_after(control, port, now);
-	}
-	control_tell_ready(control);
-	if (waiting)
-		loop_timer_start(&control->loop, timer, now + PORT_RETRY_NS);
-	control_core_check(control);
-}
-
-void control_core_watch_ports(struct control *control)
-{
-	loop_timer_start(&control->loop, &control->port_timer, clock_now_ns());
-}
-
 /* events */
-
-static const char *port_state_text(uint32_t state)
-{
-	static const char *const texts[] = {"nobody connected", "connected", "up", "quarantined"};
-
-	return state < ARRAY_SIZE(texts) ? texts[state] : "in an unknown state";
-}
-
-/* Notes what the data plane says of a port; no request is made. NULL: it is none of ours. */
-static struct control_port *port_noted(struct control *control, const struct dp_port_info *info)
-{
-	struct control_port *port = control_port_at(control, info->port);
-	uint32_t before;
-
-	if (port == NULL || strcmp(port->settings.wire.name, info->config.name) != 0)
-		return NULL;
-	before = port->info.state;
-	port->info = *info;
-	if (before == info->state)
-		return port;
-	port->went_down |= info->state == DP_PORT_DOWN;
-	log_limited(&port->log_limit, LOG_INFO, "port %s: %s%s%s", port->settings.wire.name,
-		    port_state_text(info->state), info->state == DP_PORT_QUARANTINED ? ": " : "",
-		    info->state == DP_PORT_QUARANTINED ? info->fault : "");
-	return port;
-}
-
-/* Does what follows from it. */
-static void port_follow(struct control *control, struct control_port *port)
-{
-	if (!port->went_down)
-		return;
-	port->went_down = false;
-	if (port->present)
-		forwarding_port_down(&control->fwd, &port->member, clock_now_ns());
-}
-
-static void port_changed(struct control *control, const struct dp_port_info *info)
-{
-	struct control_port *port = port_noted(control, info);
-
-	if (port != NULL)
-		port_follow(control, port);
-}
 
 static void handle_event(struct control *control, const struct datapath_event *event)
 {
@@ -290,7 +92,7 @@ static void handle_event(struct control *control, const struct datapath_event *e
 		forwarding_upcall(&control->fwd, &event->upcall.key, clock_now_ns());
 		break;
 	case DP_EVENT_PORT:
-		port_changed(control, &event->port);
+		control_port_changed(control, &event->port);
 		break;
 	case DP_EVENT_ANNOUNCE:
 		forwarding_announce(&control->fwd, event->announce.port, event->announce.mac, clock_now_ns());
@@ -323,7 +125,7 @@ static void handle_events(struct control *control)
 
 static void sweep_port(void *arg, const struct dp_port_info *info)
 {
-	struct control_port *port = port_noted(arg, info);
+	struct control_port *port = control_port_noted(arg, info);
 
 	if (port != NULL)
 		port->seen = true;
@@ -351,7 +153,7 @@ static int sweep_ports(struct control *control)
 	{
 		if (port->present && !port->seen)
 			return -EIO;
-		port_follow(control, port);
+		control_port_follow(control, port);
 	}
 	return 0;
 }
@@ -433,7 +235,7 @@ static void core_try_connect(struct control *control)
 	control->core_tries = 0;
 	log_info("connected to the data plane, process %u, %u workers", control->hello.pid, control->hello.workers);
 	loop_timer_start(&control->loop, &control->sweep_timer, now + forwarding_sweep_period_ns(&control->fwd));
-	control_core_watch_ports(control);
+	control_ports_watch(control);
 	/* What came in while the state was read. */
 	handle_events(control);
 	control_core_check(control);
@@ -466,7 +268,7 @@ void control_core_init(struct control *control)
 	control->core_io.ready = core_ready;
 	control->core_timer.expired = core_expired;
 	control->sweep_timer.expired = sweep_expired;
-	control->port_timer.expired = ports_expired;
+	control->port_timer.expired = control_ports_expired;
 }
 
 void control_core_start(struct control *control)

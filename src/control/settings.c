@@ -130,20 +130,20 @@ static int get_features_off(const json_t *object, uint64_t *features, struct set
 	return settings_fail(error, "features_off", "'%.40s' is no feature's name", wrong);
 }
 
-static int check_members(const json_t *object, const char *const *known, struct settings_error *error)
+/* `known` ends with NULL. */
+static int check_members(const json_t *settings, const char *const *known, struct settings_error *error)
 {
-	const char *key;
-	json_t *value;
+	json_t *object = (json_t *)(uintptr_t)settings; /* only read */
 
-	if (!json_is_object(object))
+	if (!json_is_object(settings))
 		return settings_fail(error, "parameters", "an object is needed here");
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
-		size_t i = 0;
+	for (void *i = json_object_iter(object); i != NULL; i = json_object_iter_next(object, i)) {
+		const char *key = json_object_iter_key(i);
+		size_t j = 0;
 
-		while (known[i] != NULL && strcmp(known[i], key) != 0)
-			i++;
-		if (known[i] == NULL)
+		while (known[j] != NULL && strcmp(known[j], key) != 0)
+			j++;
+		if (known[j] == NULL)
 			return settings_fail(error, key, "there is no setting '%.40s'", key);
 	}
 	return 0;
