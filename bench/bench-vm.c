@@ -111,15 +111,14 @@ static void start_vm(struct vm *vm)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == parent)
 		live(vm);
-	netfront_close(vm->nf);
+	io_close(vm);
 	_exit(0);
 }
 
 /* A VM that failed has said why. */
 static void check_children(void)
 {
-	if (opt.processes && load_relaxed(&shared->phase) != PHASE_END &&
-	    waitpid(-1, NULL, WNOHANG) > 0)
+	if (opt.processes && load_relaxed(&shared->phase) != PHASE_END && waitpid(-1, NULL, WNOHANG) > 0)
 		_exit(1);
 }
 
@@ -193,15 +192,14 @@ static void finish(void)
 	for (unsigned int i = 0; i < vm_count; i++) {
 		if (!one_thread_polls())
 			pthread_join(vms[i].thread, NULL);
-		netfront_close(vms[i].nf);
+		io_close(&vms[i]);
 	}
 }
 
 int main(int argc, char **argv)
 {
 	options_parse(argc, argv);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		      0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		fail("out of memory");
 	for (unsigned int i = 0; i < vm_count; i++) {

@@ -52,9 +52,7 @@ static uint32_t sum16(const void *data, size_t size, uint32_t sum)
 
 static uint32_t signature_at(bool gso)
 {
-	return gso ? SIGNATURE_AT - (uint32_t)sizeof(struct udphdr) +
-			       (uint32_t)sizeof(struct tcphdr)
-		   : SIGNATURE_AT;
+	return gso ? SIGNATURE_AT - (uint32_t)sizeof(struct udphdr) + (uint32_t)sizeof(struct tcphdr) : SIGNATURE_AT;
 }
 
 /* TCP with what segmentation needs: the pseudo header's sum in the checksum field. */
@@ -86,8 +84,7 @@ void frame_make(const struct vm *vm, unsigned int to, uint8_t *frame, uint32_t s
 		.saddr = htonl(0x0a000001 + vm->number),
 		.daddr = htonl(0x0a000001 + to),
 	};
-	struct udphdr udp = {
-		.source = htons(5000), .dest = htons(5001), .len = htons((uint16_t)l4_size)};
+	struct udphdr udp = {.source = htons(5000), .dest = htons(5001), .len = htons((uint16_t)l4_size)};
 
 	ip.check = htons((uint16_t)~sum16(&ip, sizeof(ip), 0));
 	memset(frame, 0, size);
@@ -121,7 +118,7 @@ bool frame_is_for(const struct vm *vm, const uint8_t *frame, bool gso)
 		return false;
 	if (vm->number - vms[from].first_peer >= vms[from].peer_count)
 		return false;
-	return !memcmp(frame + signature_at(gso), &signature, sizeof(signature));
+	return memcmp(frame + signature_at(gso), &signature, sizeof(signature)) == 0;
 }
 
 unsigned int frame_stations(void)
@@ -152,7 +149,7 @@ static void set_receiver(uint8_t *frame, unsigned int to)
 	memcpy(frame + ETH_HLEN, &ip, sizeof(ip));
 }
 
-void frame_vary(struct vm *vm, uint8_t *frame)
+static void vary(struct vm *vm, uint8_t *frame)
 {
 	static unsigned int stations;
 	uint32_t flow = vm->next_flow;
@@ -176,7 +173,7 @@ void frame_vary(struct vm *vm, uint8_t *frame)
 	put16(frame + ETH_HLEN + sizeof(struct iphdr) + 2, PORTS_FROM + flow / PORTS);
 }
 
-void frame_set_seq(uint8_t *frame, uint64_t seq)
+static void set_seq(uint8_t *frame, uint64_t seq)
 {
 	memcpy(frame + signature_at(opt.gso) + 8, &seq, 8);
 }
@@ -189,12 +186,13 @@ uint64_t frame_seq(const uint8_t *frame)
 	return seq;
 }
 
-void frame_touch_write(struct vm *vm, uint8_t *frame)
+/* The whole payload is written, or read, behind the signature: a sequence number, then bytes of it. */
+static void touch_write(struct vm *vm, uint8_t *frame)
 {
 	uint32_t at = signature_at(opt.gso) + 8;
 
 	if (opt.size >= at + 8)
-		frame_set_seq(frame, vm->seq);
+		set_seq(frame, vm->seq);
 	if (opt.size > at + 8)
 		memset(frame + at + 8, (int)(vm->seq & 0xff), opt.size - at - 8);
 	vm->seq++;
@@ -215,6 +213,20 @@ void frame_touch_read(struct vm *vm, const uint8_t *piece, uint32_t size, bool f
 			add_relaxed(&vm->shared->counters.disordered, 1);
 		vm->expected = seq + 1;
 	}
+}
+
+bool frame_differs(const struct vm *vm)
+{
+	return vm->peer_count > 1 || opt.flows > 1 || opt.touch || vm->pings;
+}
+
+void frame_next(struct vm *vm, uint8_t *frame)
+{
+	vary(vm, frame);
+	if (opt.touch)
+		touch_write(vm, frame);
+	if (vm->pings)
+		set_seq(frame, vm->seq);
 }
 
 void frame_gso_header(struct virtio_net_hdr *header)

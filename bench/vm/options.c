@@ -22,42 +22,41 @@ struct options opt = {
 	.flows = 1,
 };
 
-static const char help[] =
-	"usage: bench_vm --client|--server SOCKET SOCKET... [options]\n"
-	"\n"
-	"VMs that send to each other through a switch. They connect to the sockets (--client) or\n"
-	"listen there (--server).\n"
-	"\n"
-	"What they send:\n"
-	"  --size N              bytes of a frame, 64 (60 to 65549); from 9000 on as one TCP "
-	"segment\n"
-	"  --gso                 as a TCP segment also if it is smaller\n"
-	"  --touch               write and read whole payloads\n"
-	"  --rate N              frames a second and sender, evenly; 0: nothing is sent\n"
-	"  --latency[=PAIRS]     so many pairs (default: all) exchange one frame at a time:\n"
-	"                        round-trip times; the other pairs send as they do without\n"
-	"  --flows N             each sender's frames belong to N flows in turn, 1\n"
-	"  --vary port|mac       ... that differ by UDP ports, or by both MAC addresses\n"
-	"Who sends to whom:\n"
-	"  --topology pairs|all-to-one|one-to-all\n"
-	"  --direction one|both  ... and back\n"
-	"  --idle N              the last N VMs are only there\n"
-	"  --slow N              the last N of the others do not take what they get\n"
-	"  --pause US            ... but every US microseconds\n"
-	"How they run:\n"
-	"  --mode poll|irq       VMs poll (one thread for all), or sleep (a thread each)\n"
-	"  --threads             polling VMs have a thread each\n"
-	"  --processes           each VM is a process\n"
-	"  --cpu N[,N...]        where the threads run\n"
-	"  --seconds S           measured interval, 3; --warm-up S before it, 0.5\n"
-	"  --json                one JSON object on standard output\n"
-	"Their rings:\n"
-	"  --ring N              descriptors of a ring, 256\n"
-	"  --batch N             frames given or taken at once, 1 to 32\n"
-	"  --rx-buffer N         bytes of a receive buffer\n"
-	"  --piece N             bytes that a descriptor covers at most\n"
-	"  --header-apart        the net header has a descriptor of its own\n"
-	"  --no-mergeable        receive buffers hold whole frames\n";
+static const char help[] = "usage: bench_vm --client|--server SOCKET SOCKET... [options]\n"
+			   "\n"
+			   "VMs that send to each other through a switch. They connect to the sockets (--client) or\n"
+			   "listen there (--server).\n"
+			   "\n"
+			   "What they send:\n"
+			   "  --size N              bytes of a frame, 64 (60 to 65549); from 9000 on as one TCP "
+			   "segment\n"
+			   "  --gso                 as a TCP segment also if it is smaller\n"
+			   "  --touch               write and read whole payloads\n"
+			   "  --rate N              frames a second and sender, evenly; 0: nothing is sent\n"
+			   "  --latency[=PAIRS]     so many pairs (default: all) exchange one frame at a time:\n"
+			   "                        round-trip times; the other pairs send as they do without\n"
+			   "  --flows N             each sender's frames belong to N flows in turn, 1\n"
+			   "  --vary port|mac       ... that differ by UDP ports, or by both MAC addresses\n"
+			   "Who sends to whom:\n"
+			   "  --topology pairs|all-to-one|one-to-all\n"
+			   "  --direction one|both  ... and back\n"
+			   "  --idle N              the last N VMs are only there\n"
+			   "  --slow N              the last N of the others do not take what they get\n"
+			   "  --pause US            ... but every US microseconds\n"
+			   "How they run:\n"
+			   "  --mode poll|irq       VMs poll (one thread for all), or sleep (a thread each)\n"
+			   "  --threads             polling VMs have a thread each\n"
+			   "  --processes           each VM is a process\n"
+			   "  --cpu N[,N...]        where the threads run\n"
+			   "  --seconds S           measured interval, 3; --warm-up S before it, 0.5\n"
+			   "  --json                one JSON object on standard output\n"
+			   "Their rings:\n"
+			   "  --ring N              descriptors of a ring, 256\n"
+			   "  --batch N             frames given or taken at once, 1 to 32\n"
+			   "  --rx-buffer N         bytes of a receive buffer\n"
+			   "  --piece N             bytes that a descriptor covers at most\n"
+			   "  --header-apart        the net header has a descriptor of its own\n"
+			   "  --no-mergeable        receive buffers hold whole frames\n";
 static const char help_packed[] = "  --packed              packed rings\n";
 
 static void usage(FILE *to, int status)
@@ -263,8 +262,7 @@ static void check(void)
 	bool pairs = opt.topology == TOPOLOGY_PAIRS;
 
 	if (opt.idle > vm_count || (active > 0 && (active < 2 || (pairs && active % 2))))
-		fail("%u sockets are too few, or not in pairs, for %u idle VMs", vm_count,
-		     opt.idle);
+		fail("%u sockets are too few, or not in pairs, for %u idle VMs", vm_count, opt.idle);
 	if (opt.slow > active || (opt.pings && !pairs))
 		fail("--slow counts VMs that receive, --latency needs pairs");
 	if (opt.flows > 1 && active > 2)

@@ -54,21 +54,21 @@ static double percentile(double part)
 	return 0;
 }
 
-static void print_text(const struct snapshot *from, const struct snapshot *to,
-		       const struct snapshot *end, uint64_t lost)
+static void print_text(const struct snapshot *from, const struct snapshot *to, const struct snapshot *end,
+		       uint64_t lost)
 {
 	double seconds = (double)(to->time - from->time) / 1e9;
 	double packets = (double)(to->delivered - from->delivered);
 
-	printf("%.3f Mpps, %.2f Gb/s delivered; lost %.2f %%; wrong %llu\n",
-	       packets / seconds / 1e6, packets * opt.size * 8 / seconds / 1e9,
-	       end->sent ? 100.0 * (double)lost / (double)end->sent : 0, (ull)end->wrong);
+	printf("%.3f Mpps, %.2f Gb/s delivered; lost %.2f %%; wrong %llu\n", packets / seconds / 1e6,
+	       packets * opt.size * 8 / seconds / 1e9, end->sent ? 100.0 * (double)lost / (double)end->sent : 0,
+	       (ull)end->wrong);
 	if (opt.slow)
 		printf("slow receivers: %.3f Mpps\n",
 		       (double)(to->delivered_slow - from->delivered_slow) / seconds / 1e6);
 	if (opt.pings)
-		printf("round trip: median %.0f ns, p99 %.0f ns, p99.9 %.0f ns; unanswered %llu\n",
-		       percentile(0.5), percentile(0.99), percentile(0.999), (ull)end->unanswered);
+		printf("round trip: median %.0f ns, p99 %.0f ns, p99.9 %.0f ns; unanswered %llu\n", percentile(0.5),
+		       percentile(0.99), percentile(0.999), (ull)end->unanswered);
 }
 
 static void print_list(const char *name, const uint64_t *from, const uint64_t *to)
@@ -79,8 +79,8 @@ static void print_list(const char *name, const uint64_t *from, const uint64_t *t
 	printf("], ");
 }
 
-static void print_json(const struct snapshot *from, const struct snapshot *to,
-		       const struct snapshot *end, uint64_t lost)
+static void print_json(const struct snapshot *from, const struct snapshot *to, const struct snapshot *end,
+		       uint64_t lost)
 {
 	uint64_t packets = to->delivered - from->delivered, kicks = 0;
 
@@ -89,15 +89,13 @@ static void print_json(const struct snapshot *from, const struct snapshot *to,
 	printf("{\"packets\": %llu, \"bytes\": %llu, \"seconds\": %.6f, \"start_ns\": %llu, "
 	       "\"end_ns\": %llu, \"sent\": %llu, \"total_sent\": %llu, \"total_delivered\": %llu, "
 	       "\"lost\": %llu, \"loss\": %.6f, \"wrong\": %llu, \"kicks\": %llu, ",
-	       (ull)packets, (ull)packets * opt.size, (double)(to->time - from->time) / 1e9,
-	       (ull)from->time, (ull)to->time, (ull)(to->sent - from->sent), (ull)end->sent,
-	       (ull)(end->delivered + end->delivered_slow), (ull)lost,
-	       end->sent ? (double)lost / (double)end->sent : 0, (ull)end->wrong, (ull)kicks);
+	       (ull)packets, (ull)packets * opt.size, (double)(to->time - from->time) / 1e9, (ull)from->time,
+	       (ull)to->time, (ull)(to->sent - from->sent), (ull)end->sent, (ull)(end->delivered + end->delivered_slow),
+	       (ull)lost, end->sent ? (double)lost / (double)end->sent : 0, (ull)end->wrong, (ull)kicks);
 	print_list("vm_sent", from->vm_sent, to->vm_sent);
 	print_list("vm_delivered", from->vm_delivered, to->vm_delivered);
 	if (opt.slow)
-		printf("\"slow_packets\": %llu, ",
-		       (ull)(to->delivered_slow - from->delivered_slow));
+		printf("\"slow_packets\": %llu, ", (ull)(to->delivered_slow - from->delivered_slow));
 	if (opt.touch)
 		printf("\"disordered\": %llu, ", (ull)end->disordered);
 	if (opt.pings)
@@ -106,12 +104,11 @@ static void print_json(const struct snapshot *from, const struct snapshot *to,
 		       percentile(0.5), percentile(0.99), percentile(0.999), (ull)end->unanswered);
 	printf("\"size\": %u, \"mode\": \"%s\", \"direction\": \"%s\", \"gso\": %s, \"vms\": %u, "
 	       "\"ring\": %u, \"features\": \"0x%llx\"}\n",
-	       opt.size, opt.irq ? "irq" : "poll", opt.both ? "both" : "one",
-	       opt.gso ? "true" : "false", vm_count, opt.ring, (ull)shared->vms[0].features);
+	       opt.size, opt.irq ? "irq" : "poll", opt.both ? "both" : "one", opt.gso ? "true" : "false", vm_count,
+	       opt.ring, (ull)shared->vms[0].features);
 }
 
-void report_print(const struct snapshot *from, const struct snapshot *to,
-		  const struct snapshot *end)
+void report_print(const struct snapshot *from, const struct snapshot *to, const struct snapshot *end)
 {
 	uint64_t delivered = end->delivered + end->delivered_slow;
 	uint64_t lost = end->sent > delivered ? end->sent - delivered : 0;

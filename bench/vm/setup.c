@@ -4,70 +4,25 @@
  * who sends to it or is sent to, which also teaches a learning switch where they are (flooded
  * first, then as learned); fills its transmit ring.
  */
-#include <linux/if_ether.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "vm.h"
 
-#define WAIT_S         30 /* for the others */
 #define HELLO_EVERY_US 20000
 #define HELLOS         2 /* of each other VM */
 #define SETTLE_US      50000
 #define STATION_ROUNDS 2
 
-static void open_device(struct vm *vm)
-{
-	uint32_t whole = VIRTIO_NET_HDR_LEN + opt.size;
-	struct netfront_config config = {
-		.path = vm->path,
-		.listen = opt.server,
-		.polling = !opt.irq && !vm->pings,
-		.timeout_ms = WAIT_S * 1000,
-		.features = NETFRONT_FEATURES,
-		.rx_size = opt.ring,
-		.tx_size = opt.ring,
-		.rx_buffer = opt.rx_buffer,
-		.tx_buffer = max(whole, 2048u),
-		.piece = opt.piece,
-		.header_apart = opt.header_apart,
-	};
-	const char *step;
-	int err;
-
-	if (!opt.mergeable)
-		config.features &= ~VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
-	if (opt.packed) {
-		config.features |= NETFRONT_FEATURES_PACKED;
-		config.required |= NETFRONT_FEATURES_PACKED;
-	}
-	if (opt.gso) {
-		config.features |= NETFRONT_FEATURES_TSO;
-		config.required |= VIRTIO_BIT(VIRTIO_NET_F_CSUM) |
-				   VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |
-				   VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4);
-	}
-	err = netfront_open(&vm->nf, &config, &step);
-	if (err)
-		fail("%s: %s: %s", vm->path, step, strerror(-err));
-	vm->shared->features = vm->nf->features;
-}
-
 static void hear(struct vm *vm)
 {
-	struct netfront_frame frames[BATCH_MAX];
-	uint8_t copy[HELLO_SIZE];
-	int n;
+	uint8_t frames[BATCH_MAX][HELLO_SIZE];
+	unsigned int n;
 
-	while ((n = netfront_receive(vm->nf, 0, frames, BATCH_MAX)) > 0)
-		for (int i = 0; i < n; i++)
-			if (netfront_frame_copy(&frames[i], 0, copy, sizeof(copy)) ==
-				    sizeof(copy) &&
-			    frame_is_for(vm, copy, false) && vm->heard[frame_sender(copy)] < HELLOS)
-				vm->heard[frame_sender(copy)]++;
-	netfront_recycle(vm->nf, 0);
+	while ((n = io_hear(vm, frames)) > 0)
+		for (unsigned int i = 0; i < n; i++)
+			if (frame_is_for(vm, frames[i], false) && vm->heard[frame_sender(frames[i])] < HELLOS)
+				vm->heard[frame_sender(frames[i])]++;
 }
 
 static bool acquainted(const struct vm *vm)
@@ -84,7 +39,7 @@ static void say_hello(struct vm *vm)
 
 	for (unsigned int i = 0; i < vm->peer_count; i++) {
 		frame_make(vm, vm->first_peer + i, frame, sizeof(frame), false);
-		netfront_send_frame(vm->nf, 0, frame, sizeof(frame));
+		io_say(vm, frame, sizeof(frame));
 	}
 }
 
@@ -96,8 +51,7 @@ static void get_acquainted(struct vm *vm)
 
 	while (load_acquire(&shared->phase) == PHASE_HELLO) {
 		if (clock_now_ns() > deadline)
-			fail("%s: %s", vm->path,
-			     done ? "another VM is not ready" : "hears no peer through the switch");
+			fail("%s: %s", vm->path, done ? "another VM is not ready" : "hears no peer through the switch");
 		if (!vm->idle)
 			say_hello(vm);
 		usleep(HELLO_EVERY_US);
@@ -118,7 +72,7 @@ static void announce_stations(struct vm *vm)
 	frame_make(vm, vm->first_peer, frame, sizeof(frame), false);
 	for (unsigned int i = 0; i < stations * STATION_ROUNDS; i++) {
 		frame_set_station(frame, i % stations, 0);
-		netfront_send_frame(vm->nf, 0, frame, sizeof(frame));
+		io_say(vm, frame, sizeof(frame));
 		if (i % BATCH_MAX == 0) {
 			usleep(2000);
 			hear(vm);
@@ -126,33 +80,9 @@ static void announce_stations(struct vm *vm)
 	}
 }
 
-static void fill_transmit_ring(struct vm *vm)
-{
-	uint64_t deadline = clock_now_ns() + WAIT_S * NS_PER_S;
-	struct virtio_net_hdr header;
-	uint8_t *frame = malloc(opt.size);
-
-	if (!frame)
-		fail("out of memory");
-	/* Only buffers that are not on their way can be prepared. */
-	while (netfront_reclaim(vm->nf, 0) >= 0 &&
-	       netfront_tx(vm->nf, 0)->idle_count < netfront_tx(vm->nf, 0)->buffer_count) {
-		if (clock_now_ns() > deadline)
-			fail("%s: the switch keeps the first frames", vm->path);
-		hear(vm);
-		usleep(1000);
-	}
-	frame_make(vm, vm->first_peer, frame, opt.size, opt.gso);
-	frame_gso_header(&header);
-	if (netfront_tx_prepare(vm->nf, 0, opt.gso ? &header : NULL, frame, opt.size))
-		fail("%s: frames do not fit", vm->path);
-	vm->prepared = netfront_tx(vm->nf, 0)->held_count;
-	free(frame);
-}
-
 void setup_run(struct vm *vm)
 {
-	open_device(vm);
+	io_open(vm);
 	__atomic_add_fetch(&shared->opened, 1, __ATOMIC_RELEASE);
 	get_acquainted(vm);
 	if (!vm->idle && opt.flows > 1 && opt.vary == VARY_MAC)
@@ -160,7 +90,7 @@ void setup_run(struct vm *vm)
 	usleep(SETTLE_US);
 	hear(vm);
 	if (!vm->idle)
-		fill_transmit_ring(vm);
+		io_prepare(vm);
 	hear(vm);
 	__atomic_add_fetch(&shared->prepared, 1, __ATOMIC_RELEASE);
 }

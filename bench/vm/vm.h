@@ -20,6 +20,7 @@
 
 #define VMS_MAX    128
 #define BATCH_MAX  32
+#define WAIT_S     30 /* for a switch, and for other VMs, to get ready */
 #define HELLO_SIZE 60 /* bytes of the frames by which VMs find each other */
 
 /* Round-trip times: for each power of two of nanoseconds 64 buckets. */
@@ -99,19 +100,15 @@ struct vm {
 	bool idle, sender, slow;
 	bool pings;             /* has one frame under way, or answers one */
 	uint8_t heard[VMS_MAX]; /* hello frames of each VM */
-	uint64_t taken;         /* transmit chains, those included that were never sent before */
-	uint64_t fresh;         /* ... so many of these */
-	uint64_t reclaimed;
-	uint32_t prepared;   /* transmit chains */
-	uint32_t next_peer;  /* of peer_count: who gets the next frame */
-	uint32_t next_flow;  /* of the next frame */
-	uint64_t due;        /* --rate: the next frame's time */
-	uint64_t resume;     /* slow: when it takes frames again */
-	uint64_t seq;        /* --touch, pings: of the next frame sent */
-	uint64_t expected;   /* --touch: of the next frame received */
-	uint64_t heard_seq;  /* pings: of the last frame received */
-	uint64_t sum;        /* of what was read, so that reading is not optimized away */
-	uint32_t frame_left; /* pieces of a mergeable frame still to come */
+	uint32_t next_peer;     /* of peer_count: who gets the next frame */
+	uint32_t next_flow;     /* of the next frame */
+	uint64_t due;           /* --rate: the next frame's time */
+	uint64_t resume;        /* slow: when it takes frames again */
+	uint64_t seq;           /* --touch, pings: of the next frame sent */
+	uint64_t expected;      /* --touch: of the next frame received */
+	uint64_t heard_seq;     /* pings: of the last frame received */
+	uint64_t sum;           /* of what was read, so that reading is not optimized away */
+	uint32_t frame_left;    /* pieces of a mergeable frame still to come */
 	uint32_t frame_size;
 	uint64_t sent_at; /* pings; 0: no frame is under way */
 	pthread_t thread;
@@ -146,16 +143,27 @@ unsigned int frame_sender(const uint8_t *frame);
 unsigned int frame_stations(void);
 void frame_set_station(uint8_t *frame, unsigned int source, unsigned int destination);
 
-/* Sets receiver and flow of the next frame, where that differs from frame to frame. */
-void frame_vary(struct vm *vm, uint8_t *frame);
+/* Whether a VM's frames differ; then what each is changed to: receiver, flow, number, payload. */
+bool frame_differs(const struct vm *vm);
+void frame_next(struct vm *vm, uint8_t *frame);
 
-void frame_set_seq(uint8_t *frame, uint64_t seq);
+/* What frame_next() wrote: number and payload. */
 uint64_t frame_seq(const uint8_t *frame);
-
-/* The whole payload is written, or read, behind the signature: a sequence number, then bytes of it.
- */
-void frame_touch_write(struct vm *vm, uint8_t *frame);
 void frame_touch_read(struct vm *vm, const uint8_t *piece, uint32_t size, bool first);
+
+/* io_vhost.c, io_kernel.c: a VM's device. Before the run, single small frames. */
+void io_open(struct vm *vm);
+void io_close(struct vm *vm);
+void io_say(struct vm *vm, const uint8_t *frame, uint32_t size);
+unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE]);
+void io_prepare(struct vm *vm); /* makes the frames that are sent from then on */
+
+/* Each keeps the VM's counters. Send and receive return what they did, 0 if there was nothing to do. */
+int io_send(struct vm *vm, unsigned int max);
+void io_finish_send(struct vm *vm); /* takes back what is under way when no more is sent */
+int io_receive(struct vm *vm);      /* frames; pieces of frames where those are what a batch counts */
+bool io_discard(struct vm *vm);
+void io_wait(struct vm *vm, bool transmit, uint64_t ns); /* for frames, or for room too */
 
 /* setup.c: connects, finds the peers, fills the transmit rings; returns in PHASE_PREPARE. */
 void setup_run(struct vm *vm);
@@ -181,7 +189,6 @@ struct snapshot {
 void report_snapshot(struct snapshot *at);
 
 /* From `from` to `to` is measured; `end` is when nothing came any more. */
-void report_print(const struct snapshot *from, const struct snapshot *to,
-		  const struct snapshot *end);
+void report_print(const struct snapshot *from, const struct snapshot *to, const struct snapshot *end);
 
 #endif
