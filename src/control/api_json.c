@@ -132,13 +132,12 @@ json_t *api_json_bridge(const struct control *control, const struct bridge *brid
 	json_t *ports = json_array();
 	uint64_t macs = 0;
 
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (strcmp(port->settings.wire.owner, bridge->name) == 0)
 			json_array_append_new(ports, json_string(port->settings.wire.name));
 	}
 	TAILQ_FOREACH(member, &bridge->ports, on_bridge)
-	macs += member->macs.count;
+		macs += member->macs.count;
 	return json_pack("{s:s, s:i, s:o, s:I}", "name", bridge->name, "mac_age", (int)bridge->mac_age_s, "ports",
 			 ports, "macs", (json_int_t)macs);
 }
@@ -186,8 +185,7 @@ static void set_action(json_t *object, const struct control *control, const stru
 		name = "output";
 		json_array_append_new(outputs, json_string(port_name(control, (uint32_t)outcome->value)));
 	} else {
-		TAILQ_FOREACH(other, &record->port->bridge->ports, on_bridge)
-		{
+		TAILQ_FOREACH(other, &record->port->bridge->ports, on_bridge) {
 			if (other != record->port)
 				json_array_append_new(outputs, json_string(port_name(control, other->macs.index)));
 		}

@@ -87,7 +87,7 @@ static json_t *list_bridges(struct control *control, const json_t *parameters, s
 	(void)parameters;
 	(void)error;
 	LIST_FOREACH(bridge, &control->fwd.bridges, next)
-	json_array_append_new(list, api_json_bridge(control, bridge));
+		json_array_append_new(list, api_json_bridge(control, bridge));
 	return json_pack("{s:o}", "bridges", list);
 }
 
@@ -127,8 +127,7 @@ static json_t *list_ports(struct control *control, const json_t *parameters, str
 	control_core_read_ports(control);
 	counted = stats_reader_open(&stats, control->dir) == 0;
 	list = json_array();
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (name == NULL || strcmp(name, port->settings.wire.name) == 0)
 			json_array_append_new(list, api_json_port(port, counted ? &stats : NULL));
 	}
@@ -221,7 +220,7 @@ static json_t *list_macs(struct control *control, const json_t *parameters, stru
 		if (member == NULL || (port != NULL && port != member) || (bridge != NULL && bridge != member->bridge))
 			continue;
 		LIST_FOREACH(entry, &member->macs.entries, on_port)
-		json_array_append_new(list, api_json_mac(control, member->bridge, entry, clock_now_ns()));
+			json_array_append_new(list, api_json_mac(control, member->bridge, entry, clock_now_ns()));
 	}
 	return json_pack("{s:o}", "macs", list);
 }

@@ -108,8 +108,7 @@ struct control_port *control_port_find(const struct control *control, const char
 {
 	struct control_port *port;
 
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (strcmp(port->settings.wire.name, name) == 0)
 			return port;
 	}
@@ -141,7 +140,7 @@ int control_no_port(const struct control *control, const char *name, struct cont
 	char names[160] = "";
 
 	TAILQ_FOREACH(port, &control->ports, next)
-	append_name(names, sizeof(names), port->settings.wire.name);
+		append_name(names, sizeof(names), port->settings.wire.name);
 	if (names[0] == '\0')
 		return control_fail(error, -ENOENT, "PortNotFound", name,
 				    "there is no port '%.40s'; there is none at all", name);
@@ -155,7 +154,7 @@ int control_no_bridge(const struct control *control, const char *name, struct co
 	char names[160] = "";
 
 	LIST_FOREACH(bridge, &control->fwd.bridges, next)
-	append_name(names, sizeof(names), bridge->name);
+		append_name(names, sizeof(names), bridge->name);
 	return control_fail(error, -ENOENT, "BridgeNotFound", name, "there is no bridge '%.40s'; there are:%s", name,
 			    names[0] == '\0' ? " none" : names);
 }
@@ -207,8 +206,7 @@ static int check_new_port(const struct control *control, const struct port_setti
 	const struct control_port *other;
 	unsigned int count = 0;
 
-	TAILQ_FOREACH(other, &control->ports, next)
-	{
+	TAILQ_FOREACH(other, &control->ports, next) {
 		count++;
 		if (strcmp(other->settings.wire.name, wire->name) == 0)
 			return control_fail(error, -EEXIST, "PortExists", wire->name,
@@ -324,8 +322,7 @@ int control_bridge_del(struct control *control, const char *name, struct control
 
 	if (bridge == NULL)
 		return control_no_bridge(control, name, error);
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (strcmp(port->settings.wire.owner, name) == 0)
 			return control_fail(error, -EBUSY, "BridgeBusy", name,
 					    "bridge '%s' still has ports, '%s' for one: delete "

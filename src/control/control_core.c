@@ -69,8 +69,7 @@ static int core_adopt(struct control *control)
 
 	if (error < 0)
 		return error;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (port->present)
 			control_port_join(control, port, flows.now_ns);
 	}
@@ -145,12 +144,11 @@ static int sweep_ports(struct control *control)
 	int error;
 
 	TAILQ_FOREACH(port, &control->ports, next)
-	port->seen = false;
+		port->seen = false;
 	error = datapath_client_port_dump(control->core, sweep_port, control);
 	if (error < 0)
 		return error;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (port->present && !port->seen)
 			return -EIO;
 		control_port_follow(control, port);
@@ -208,7 +206,7 @@ static int core_connect(struct control *control)
 	control->core_lost_events = 0;
 	control->fwd.flows_max = control->hello.flows_max;
 	TAILQ_FOREACH(port, &control->ports, next)
-	port->present = false;
+		port->present = false;
 	error = core_adopt(control);
 	if (error == 0) {
 		control->core_io.fd = datapath_client_fd(control->core);
@@ -291,8 +289,7 @@ void control_core_close(struct control *control)
 	control->core = NULL;
 	control->core_failed = false;
 	forwarding_reset(&control->fwd);
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		port->present = false;
 		port->info.state = DP_PORT_DOWN;
 	}

@@ -129,8 +129,7 @@ static void control_tell_ready(struct control *control)
 
 	if (control->core == NULL || control->core_failed)
 		return;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (!port->present)
 			return;
 	}
@@ -152,8 +151,7 @@ void control_ports_expired(struct loop_timer *timer)
 
 	if (control->core == NULL)
 		return;
-	TAILQ_FOREACH(port, &control->ports, next)
-	{
+	TAILQ_FOREACH(port, &control->ports, next) {
 		if (!control->core_failed)
 			waiting |= port_look_after(control, port, now);
 	}

@@ -68,8 +68,7 @@ struct bridge *forwarding_bridge_find(const struct forwarding *fwd, const char *
 {
 	struct bridge *bridge;
 
-	LIST_FOREACH(bridge, &fwd->bridges, next)
-	{
+	LIST_FOREACH(bridge, &fwd->bridges, next) {
 		if (strcmp(bridge->name, name) == 0)
 			return bridge;
 	}
@@ -99,8 +98,7 @@ static void bridge_members_changed(struct forwarding *fwd, struct bridge *bridge
 	struct bridge_port *port;
 
 	bridge->membership++;
-	TAILQ_FOREACH(port, &bridge->ports, on_bridge)
-	{
+	TAILQ_FOREACH(port, &bridge->ports, on_bridge) {
 		struct flow_record *record = TAILQ_FIRST(&port->flows);
 
 		while (record != NULL) {
@@ -117,8 +115,7 @@ static void bridge_insert(struct bridge *bridge, struct bridge_port *port)
 {
 	struct bridge_port *other;
 
-	TAILQ_FOREACH(other, &bridge->ports, on_bridge)
-	{
+	TAILQ_FOREACH(other, &bridge->ports, on_bridge) {
 		if (other->macs.index > port->macs.index) {
 			TAILQ_INSERT_BEFORE(other, port, on_bridge);
 			return;
@@ -371,8 +368,7 @@ void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t
 	port->announce_next_ns = now_ns + ANNOUNCE_PERIOD_NS;
 	if (!port_learn(fwd, port, mac, now_ns))
 		return;
-	TAILQ_FOREACH(other, &port->bridge->ports, on_bridge)
-	{
+	TAILQ_FOREACH(other, &port->bridge->ports, on_bridge) {
 		if (other != port)
 			outputs[count++] = other->macs.index;
 	}

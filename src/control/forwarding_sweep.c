@@ -26,7 +26,7 @@ uint64_t forwarding_sweep_period_ns(const struct forwarding *fwd)
 	uint64_t period = SWEEP_MAX_NS;
 
 	LIST_FOREACH(bridge, &fwd->bridges, next)
-	period = min(period, bridge_age_ns(bridge) / 10);
+		period = min(period, bridge_age_ns(bridge) / 10);
 	return max(period, (uint64_t)SWEEP_MIN_NS);
 }
 
@@ -117,8 +117,7 @@ static void sweep_stations(struct forwarding *fwd, struct bridge *bridge, uint64
 {
 	struct bridge_port *port;
 
-	TAILQ_FOREACH(port, &bridge->ports, on_bridge)
-	{
+	TAILQ_FOREACH(port, &bridge->ports, on_bridge) {
 		struct mac_entry *entry = LIST_FIRST(&port->macs.entries);
 
 		while (entry != NULL) {
@@ -139,7 +138,7 @@ void forwarding_sweep_end(struct forwarding *fwd, uint64_t now_ns)
 	sweep_records(fwd, now_ns);
 	sweep_ports(fwd);
 	LIST_FOREACH(bridge, &fwd->bridges, next)
-	sweep_stations(fwd, bridge, now_ns);
+		sweep_stations(fwd, bridge, now_ns);
 }
 
 /* What the flow's actions and cookie say that it does, if it is something that we do. */

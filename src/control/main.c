@@ -66,8 +66,7 @@ static int intend_port(struct control *control, const char *text)
 		log_error("--port %s: %s", text, error.text);
 		return -EINVAL;
 	}
-	TAILQ_FOREACH(other, &control->ports, next)
-	{
+	TAILQ_FOREACH(other, &control->ports, next) {
 		if (strcmp(other->settings.wire.name, port.wire.name) != 0 &&
 		    strcmp(other->settings.wire.path, port.wire.path) != 0)
 			continue;

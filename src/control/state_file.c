@@ -85,15 +85,14 @@ static json_t *state_to_json(const struct control *control)
 	const struct bridge *bridge;
 	const struct control_port *port;
 
-	LIST_FOREACH(bridge, &control->fwd.bridges, next)
-	{
+	LIST_FOREACH(bridge, &control->fwd.bridges, next) {
 		struct bridge_settings settings = {.mac_age = bridge->mac_age_s};
 
 		memcpy(settings.name, bridge->name, sizeof(settings.name));
 		json_array_append_new(bridges, bridge_settings_to_json(&settings));
 	}
 	TAILQ_FOREACH(port, &control->ports, next)
-	json_array_append_new(ports, port_settings_to_json(&port->settings));
+		json_array_append_new(ports, port_settings_to_json(&port->settings));
 	return json_pack("{s:i, s:o, s:o}", "version", STATE_VERSION, "bridges", bridges, "ports", ports);
 }
 
