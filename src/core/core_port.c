@@ -192,10 +192,25 @@ static void lift_quarantine(struct core_port *cp)
 	store_release(&cp->port->fault, 0);
 }
 
+/* Without F_MQ there is one pair, and ring 2 may be the control queue. */
+static unsigned int pairs_usable(const struct core_port *cp)
+{
+	return cp->device.features & VIRTIO_BIT(VIRTIO_NET_F_MQ) ? cp->config.pairs : 1;
+}
+
+/* As many receive queues as the guest wants and are there. */
+static void run_pairs(struct core_port *cp)
+{
+	uint32_t running = 0;
+
+	while (running < min((unsigned int)cp->pairs_wanted, pairs_usable(cp)) && cp->ring_live[RX_RING(running)])
+		running++;
+	store_release(&cp->port->pairs_running, running);
+}
+
 static void on_update(struct vhost_device *dev)
 {
 	struct core_port *cp = from_device(dev);
-	uint32_t running = 0;
 	bool up = false;
 
 	if (!any_ring_started(cp)) {
@@ -210,19 +225,17 @@ static void on_update(struct vhost_device *dev)
 	}
 	cp->port->features = port_features(cp);
 	cp->port->memory = &dev->memory;
-	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {
+	for (unsigned int pair = 0; pair < pairs_usable(cp); pair++) {
 		struct vring_split ring;
 		bool rx = false;
 
 		if (vhost_device_ring_ready(dev, RX_RING(pair), &ring))
 			rx = start_rx(cp, pair, &ring);
-		if (rx && running == pair && pair < cp->pairs_wanted)
-			running = pair + 1;
 		if (vhost_device_ring_ready(dev, TX_RING(pair), &ring))
 			up |= start_tx(cp, pair, &ring) && rx;
 	}
 	start_control(cp);
-	store_release(&cp->port->pairs_running, running);
+	run_pairs(cp);
 	set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : up ? DP_PORT_UP : DP_PORT_CONNECTED);
 	worker_pool_wake(cp->core->pool);
 }
@@ -261,14 +274,11 @@ static const struct vhost_device_ops device_ops = {
 static bool control_set_pairs(struct control_queue *queue, uint16_t pairs)
 {
 	struct core_port *cp = container_of(queue, struct core_port, control);
-	uint32_t running = 0;
 
-	if (pairs < 1 || pairs > cp->config.pairs)
+	if (pairs < 1 || pairs > pairs_usable(cp))
 		return false;
 	cp->pairs_wanted = pairs;
-	while (running < pairs && cp->ring_live[RX_RING(running)])
-		running++;
-	store_release(&cp->port->pairs_running, running);
+	run_pairs(cp);
 	return true;
 }
 
@@ -293,7 +303,7 @@ static bool control_set_offloads(struct control_queue *queue, uint64_t features)
 		else
 			store_release(&cp->port->txq[i / 2].live, true);
 	}
-	control_set_pairs(queue, min(cp->pairs_wanted, (uint16_t)cp->config.pairs));
+	run_pairs(cp);
 	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {
 		if (cp->ring_live[TX_RING(pair)])
 			worker_pool_attend(cp->core->pool, &cp->port->txq[pair]);
