@@ -198,12 +198,8 @@ static bool reserve_segments(struct progress *p, struct offload_todo todo)
 	struct offload_plan *plan = &fwd->plans[index];
 
 	if (!p->planned) {
-		unsigned int reason;
+		unsigned int reason = offload_plan(&fwd->batch.packets[index], todo, plan);
 
-		/* What went elsewhere before its flow changed is of no use here. */
-		if (unlikely(fwd->waits[index].port != p->to->index))
-			fwd->segment[index] = 0;
-		reason = offload_plan(&fwd->batch.packets[index], todo, plan);
 		if (reason) {
 			lose(p, reason);
 			return true;
@@ -251,6 +247,17 @@ static force_inline void reserve_simple(struct progress *p)
 	p->next += taken;
 }
 
+/* Part of the packet went out in segments already, the last time that it was tried. */
+static bool is_begun(struct progress *p, unsigned int index)
+{
+	struct forwarder *fwd = p->fwd;
+
+	/* What went elsewhere, before its flow changed, is of no use here. */
+	if (!p->planned && fwd->waits[index].port != p->to->index)
+		fwd->segment[index] = 0;
+	return fwd->segment[index] > 0;
+}
+
 static force_inline bool reserve_next(struct progress *p)
 {
 	struct forwarder *fwd = p->fwd;
@@ -262,6 +269,8 @@ static force_inline bool reserve_next(struct progress *p)
 	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
 		struct offload_todo todo = offload_todo(packet, p->rxq->features);
 
+		/* The rest goes the same way, whatever the receiver may take by now. */
+		todo.segment |= is_begun(p, index);
 		if (todo.segment || todo.checksum)
 			return reserve_segments(p, todo);
 	}
@@ -294,6 +303,7 @@ static void copy_units(struct progress *p)
 			const struct offload_plan *plan = &fwd->plans[fwd->units[i].packet];
 			struct offload_todo todo = offload_todo(packet, p->rxq->features);
 
+			todo.segment = plan->ip_version != 0;
 			copied += copy_segment(packet, plan, todo, fwd->units[i].segment, p->rxq, unit, pieces);
 			segments += todo.segment;
 			checksums += todo.checksum;
