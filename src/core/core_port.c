@@ -348,7 +348,7 @@ static void report_stop(struct core_port *cp)
 static void quarantine(struct core_port *cp, unsigned int fault)
 {
 	static struct log_limit limit;
-	bool stopped[VHOST_DEVICE_RINGS_MAX];
+	bool stopped[VHOST_DEVICE_RINGS_MAX] = {false};
 
 	if (fault == PORT_FAULT_MEMORY_SHRUNK) {
 		disconnect(cp, VHOST_FAULT_MEMORY_SHRUNK);

@@ -71,15 +71,15 @@ void attack_start(struct attack *attack, unsigned int workers, const struct netf
 	attack->healthy_ports[0] = testbed_port(bed, "healthy0", NULL);
 	attack->healthy_ports[1] = testbed_port(bed, "healthy1", NULL);
 	attack->evil_port = testbed_port(bed, "evil", options);
-	attack->peer_port = testbed_port(bed, "peer", NULL);
+	attack->peer_port = testbed_port(bed, "peer", options);
 	attack->healthy[0] = testbed_attach(bed, "healthy0", NULL);
 	attack->healthy[1] = testbed_attach(bed, "healthy1", NULL);
 	attack->evil = testbed_attach(bed, "evil", evil);
 	attack->peer = testbed_attach(bed, "peer", peer);
 	testbed_wire(bed, attack->healthy_ports[0], attack->healthy_ports[1]);
 	testbed_wire(bed, attack->healthy_ports[1], attack->healthy_ports[0]);
-	testbed_wire(bed, attack->evil_port, attack->peer_port);
-	testbed_wire(bed, attack->peer_port, attack->evil_port);
+	attack->flows[0] = testbed_wire(bed, attack->evil_port, attack->peer_port);
+	attack->flows[1] = testbed_wire(bed, attack->peer_port, attack->evil_port);
 	for (unsigned int i = 0; i < 2; i++)
 		testbed_wait_state(bed, attack->healthy_ports[i], DP_PORT_UP);
 	testbed_wait_state(bed, attack->evil_port, DP_PORT_UP);
@@ -139,6 +139,30 @@ void attack_expect_traffic(struct attack *attack)
 	testbed_expect_traffic(attack->evil, attack->peer, ATTACK_FRAME);
 	reclaim_all(attack->evil);
 	reclaim_all(attack->peer);
+}
+
+static void drain(struct netfront *from, struct netfront *to)
+{
+	static uint32_t seed = 1000000;
+	uint8_t marker[ATTACK_FRAME], received[65536 + 64];
+	uint32_t size;
+
+	testbed_frame(marker, sizeof(marker), 2, 1, 0);
+	memset(marker + 14, 0xdd, sizeof(marker) - 14);
+	seed++;
+	memcpy(marker + 14, &seed, sizeof(seed));
+	assert_int_equal(netfront_send_frame(from, 0, marker, sizeof(marker)), 0);
+	do {
+		size = testbed_receive(to, 0, NULL, received, sizeof(received));
+		assert_true(size > 0);
+	} while (size != sizeof(marker) || memcmp(received, marker, size) != 0);
+	reclaim_all(from);
+}
+
+void attack_drain(struct attack *attack)
+{
+	drain(attack->evil, attack->peer);
+	drain(attack->peer, attack->evil);
 }
 
 void attack_expect_quarantine(struct attack *attack, const char *name)

@@ -20,7 +20,8 @@ struct attack {
 	struct testbed bed;
 	uint32_t evil_port, peer_port, healthy_ports[2];
 	struct netfront *evil, *peer, *healthy[2];
-	uint64_t faults; /* that the attacker's port had so far */
+	uint64_t flows[2]; /* from the attacker to the peer, and back */
+	uint64_t faults;   /* that the attacker's port had so far */
 	/* the healthy ones' thread; atomic */
 	pthread_t thread;
 	bool stop;
@@ -28,7 +29,7 @@ struct attack {
 	uint32_t failed; /* source line, 0: nothing is wrong */
 };
 
-/* NULL: default features and sizes; options of the attacker's port. */
+/* NULL: default features and sizes; options of the attacker's port and of its peer's. */
 void attack_start(struct attack *attack, unsigned int workers, const struct netfront_config *evil,
 		  const struct netfront_config *peer, const struct dp_port_add *options);
 /* Ends it all; nothing of the healthy ports' traffic may have been lost, nor they have had a fault. */
@@ -38,6 +39,8 @@ void attack_stop(struct attack *attack);
 void attack_expect_others(struct attack *attack);
 /* The attacker's port works: each way a frame. */
 void attack_expect_traffic(struct attack *attack);
+/* The same, behind whatever may still be under way. */
+void attack_drain(struct attack *attack);
 
 /* The attacker's port is quarantined for this reason, as of now. */
 void attack_expect_quarantine(struct attack *attack, const char *name);
