@@ -155,6 +155,7 @@ struct progress {
 	struct rxq *rxq;
 	const struct delivery *delivery;
 	unsigned int next;   /* of delivery->indexes */
+	unsigned int simple; /* likewise: where the reservation's simple units begin */
 	bool planned;        /* plans[] holds the next packet's */
 	unsigned int reason; /* != 0: the rest is lost for this reason; enum drop_reason + 1 */
 	bool empty;          /* the rest has to wait */
@@ -230,7 +231,7 @@ static force_inline void reserve_simple(struct progress *p)
 	const unsigned int left = p->delivery->count - p->next;
 	const uint32_t net_hdr_len = p->rxq->net_hdr_len;
 	uint32_t bytes[TXQ_BATCH];
-	unsigned int count, taken;
+	unsigned int count;
 
 	for (count = 0; count < left; count++) {
 		const struct packet *packet = &fwd->batch.packets[indexes[count]];
@@ -239,12 +240,8 @@ static force_inline void reserve_simple(struct progress *p)
 			break;
 		bytes[count] = net_hdr_len + packet->length;
 	}
-	taken = rxq_take_simple(p->rxq, &fwd->res, bytes, count);
-	for (unsigned int i = 0; i < taken; i++) {
-		fwd->units[i].packet = indexes[i];
-		fwd->units[i].whole = true;
-	}
-	p->next += taken;
+	p->simple = p->next;
+	p->next += rxq_take_simple(p->rxq, &fwd->res, bytes, count);
 }
 
 /* Part of the packet went out in segments already, the last time that it was tried. */
@@ -283,21 +280,36 @@ static force_inline bool reserve_next(struct progress *p)
 	return true;
 }
 
+/* Returns the bytes of frames that were copied. */
+static force_inline uint64_t copy_simple(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	const uint8_t *indexes = p->delivery->indexes + p->simple;
+	const struct rxq_unit one = {.piece_count = 1, .buffers = 1};
+	const unsigned int count = fwd->res.simple;
+	uint64_t copied = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		__builtin_prefetch(fwd->res.pieces[i].data, 1);
+		__builtin_prefetch(fwd->res.pieces[i].data + CACHE_LINE, 1);
+	}
+	for (unsigned int i = 0; i < count; i++)
+		copied += copy_whole(&fwd->batch.packets[indexes[i]], p->rxq, &one, &fwd->res.pieces[i]);
+	return copied;
+}
+
 static void copy_units(struct progress *p)
 {
 	struct forwarder *fwd = p->fwd;
 	struct stats_port *stats = &fwd->stats[p->to->index];
-	uint64_t copied = 0, segments = 0, checksums = 0;
-	const unsigned int count = fwd->res.unit_count;
+	uint64_t copied = copy_simple(p), segments = 0, checksums = 0;
 
-	for (unsigned int i = 0; i < count; i++)
-		__builtin_prefetch(fwd->res.pieces[fwd->res.units[i].piece].data, 1);
-	for (unsigned int i = 0; i < count; i++) {
+	for (unsigned int i = fwd->res.simple; i < fwd->res.unit_count; i++) {
 		const struct rxq_unit *unit = &fwd->res.units[i];
 		const struct chain_piece *pieces = &fwd->res.pieces[unit->piece];
 		struct packet *packet = &fwd->batch.packets[fwd->units[i].packet];
 
-		if (likely(fwd->units[i].whole)) {
+		if (fwd->units[i].whole) {
 			copied += copy_whole(packet, p->rxq, unit, pieces);
 		} else {
 			const struct offload_plan *plan = &fwd->plans[fwd->units[i].packet];
@@ -322,11 +334,8 @@ static void count_delivered(struct progress *p)
 	struct forwarder *fwd = p->fwd;
 	struct stats_port *stats = &fwd->stats[p->to->index];
 	const unsigned int packets = fwd->res.unit_count;
-	uint64_t bytes = 0;
+	const uint64_t bytes = fwd->res.bytes - (uint64_t)packets * p->rxq->net_hdr_len;
 
-	for (unsigned int i = 0; i < fwd->res.elem_count; i++)
-		bytes += fwd->res.elems[i].len;
-	bytes -= (uint64_t)packets * p->rxq->net_hdr_len;
 	stats_add(&fwd->worker_stats->delivered_bytes, bytes);
 	stats_add(&stats->out_packets, packets);
 	stats_add(&stats->out_bytes, bytes);

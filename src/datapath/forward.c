@@ -98,7 +98,8 @@ static void lose(struct forwarder *fwd, uint32_t port, unsigned int index, enum 
 	count_drop(fwd, port, reason + 1);
 }
 
-static void count_received(struct forwarder *fwd, struct txq *txq)
+/* Returns the bytes. */
+static uint64_t count_received(struct forwarder *fwd, struct txq *txq)
 {
 	const struct txq_batch *batch = &fwd->batch;
 	struct stats_port *stats = &fwd->stats[txq->port];
@@ -115,6 +116,15 @@ static void count_received(struct forwarder *fwd, struct txq *txq)
 	stats_add(&stats->in_bytes, bytes);
 	stats_add(&fwd->worker_stats->packets, packets);
 	stats_add(&fwd->worker_stats->staged_bytes, batch->staged_bytes);
+	return bytes;
+}
+
+static void count_flow(struct forwarder *fwd, const struct flow *flow, uint64_t packets, uint64_t bytes)
+{
+	struct flow_counters *counters = flow_table_counters(fwd->dp->flows, fwd->reader, flow);
+
+	stats_add(&counters->packets, packets);
+	stats_add(&counters->bytes, bytes);
 }
 
 static void count_flows(struct forwarder *fwd)
@@ -124,7 +134,6 @@ static void count_flows(struct forwarder *fwd)
 
 	while (i < batch->count) {
 		const struct flow *flow = fwd->flows[i];
-		struct flow_counters *counters;
 		uint64_t packets = 0, bytes = 0;
 
 		for (; i < batch->count && fwd->flows[i] == flow; i++) {
@@ -134,11 +143,8 @@ static void count_flows(struct forwarder *fwd)
 			packets++;
 			bytes += batch->packets[i].length;
 		}
-		if (packets == 0)
-			continue;
-		counters = flow_table_counters(fwd->dp->flows, fwd->reader, flow);
-		stats_add(&counters->packets, packets);
-		stats_add(&counters->bytes, bytes);
+		if (packets > 0)
+			count_flow(fwd, flow, packets, bytes);
 	}
 }
 
@@ -259,12 +265,15 @@ static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, u
 	}
 }
 
-static void send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
+/* True: all went. */
+static bool send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
 {
 	struct delivery delivery = {.indexes = indexes, .count = count, .may_wait = true};
 
-	if (unlikely(!deliver(fwd, to, &delivery)))
-		settle(fwd, to, indexes, count);
+	if (likely(deliver(fwd, to, &delivery)))
+		return true;
+	settle(fwd, to, indexes, count);
+	return false;
 }
 
 /* One copy each for every output. Nobody waits for one of many. */
@@ -323,13 +332,13 @@ static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int
 
 _Static_assert(TXQ_BATCH <= 32, "a batch's packets are bits of a word");
 
-/* A batch of one flow: no sorting. */
-static void act_on_one(struct forwarder *fwd, const struct flow *flow)
+/* A batch of one flow: no sorting. True: all went. */
+static bool act_on_one(struct forwarder *fwd, const struct flow *flow)
 {
 	static const uint8_t all[TXQ_BATCH] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
 					       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
 
-	send_group(fwd, flow->actions[0].value, all, fwd->batch.count);
+	return send_group(fwd, flow->actions[0].value, all, fwd->batch.count);
 }
 
 static void act(struct forwarder *fwd, struct txq *txq)
@@ -379,12 +388,30 @@ static void prepare_waits(struct forwarder *fwd, const struct txq *txq)
 	}
 }
 
+/* Returns how many of the batch's packets wait. */
+static unsigned int count_waiting(struct forwarder *fwd, const struct txq *txq)
+{
+	unsigned int waiting = 0, new_waiting = 0;
+
+	for (unsigned int i = 0; i < fwd->batch.count; i++) {
+		if (!fwd->wait[i])
+			continue;
+		waiting++;
+		new_waiting += i >= fwd->batch.retried;
+	}
+	if (new_waiting)
+		stats_add(&fwd->stats[txq->port].waits, new_waiting);
+	return waiting;
+}
+
 unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 {
 	struct port *port = datapath_port(fwd->dp, txq->port);
 	struct txq_batch *batch = &fwd->batch;
-	unsigned int waiting = 0, new_waiting = 0, progress;
+	unsigned int progress;
 	const struct flow *flow;
+	bool all_went = false;
+	uint64_t bytes;
 
 	if (unlikely(!port || !load_acquire(&txq->live)))
 		return 0;
@@ -401,21 +428,18 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	prepare_waits(fwd, txq);
 	flow = look_up(fwd, txq);
 	if (likely(flow && is_single_output(flow)))
-		act_on_one(fwd, flow);
+		all_went = act_on_one(fwd, flow);
 	else
 		act(fwd, txq);
-	count_received(fwd, txq);
-	count_flows(fwd);
+	bytes = count_received(fwd, txq);
 	stats_add(&fwd->worker_stats->turns, 1);
-	for (unsigned int i = 0; i < batch->count; i++) {
-		if (likely(!fwd->wait[i]))
-			continue;
-		waiting++;
-		new_waiting += i >= batch->retried;
+	progress = batch->count;
+	if (likely(all_went && batch->retried == 0)) {
+		count_flow(fwd, flow, batch->count, bytes);
+	} else {
+		count_flows(fwd);
+		progress -= min(count_waiting(fwd, txq), batch->retried);
 	}
-	if (unlikely(new_waiting))
-		stats_add(&fwd->stats[txq->port].waits, new_waiting);
-	progress = batch->count - min(waiting, batch->retried);
 	if (txq_complete(txq, batch, fwd->wait))
 		forward_call(fwd, port, txq->call_fd);
 	if (unlikely(guest_memory_faulted(port->memory)))

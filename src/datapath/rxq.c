@@ -72,9 +72,11 @@ bool rxq_reserve_begin(struct rxq *rxq, struct rxq_reservation *res)
 		unlock(&rxq->lock);
 		return false;
 	}
+	res->simple = 0;
 	res->unit_count = 0;
 	res->piece_count = 0;
 	res->elem_count = 0;
+	res->bytes = 0;
 	res->used_start = rxq->used_reserved;
 	return true;
 }
@@ -99,21 +101,41 @@ static void stop_wanting_kicks(struct rxq *rxq)
 		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), (uint16_t)(rxq->last_avail - 1));
 }
 
-/* Everything that a unit took so far goes back empty: its order in the ring is fixed already. */
-static enum rxq_answer give_back_empty(struct rxq_reservation *res, unsigned int first_elem, unsigned int first_piece)
+/* The reservation's used entries are written at once: nobody looks at them before they are published. */
+static force_inline void put_used(const struct vring_split *ring, const struct rxq_reservation *res, unsigned int index,
+				  uint32_t head, uint32_t bytes)
 {
-	for (unsigned int i = first_elem; i < res->elem_count; i++)
-		res->elems[i].len = 0;
-	res->piece_count = first_piece;
+	struct vring_used_elem *elem = &ring->used->ring[(uint16_t)(res->used_start + index) & ring->mask];
+
+	elem->id = head;
+	elem->len = bytes;
+}
+
+/* What a reservation was before a unit, to go back there. */
+struct before {
+	unsigned int piece;
+	unsigned int elem;
+	uint64_t bytes;
+	uint16_t avail;
+};
+
+/* Everything that a unit took so far goes back empty: its order in the ring is fixed already. */
+static enum rxq_answer give_back_empty(struct rxq *rxq, struct rxq_reservation *res, const struct before *before)
+{
+	for (unsigned int i = before->elem; i < res->elem_count; i++)
+		rxq->ring.used->ring[(uint16_t)(res->used_start + i) & rxq->ring.mask].len = 0;
+	res->piece_count = before->piece;
+	res->bytes = before->bytes;
 	return RXQ_BAD;
 }
 
-static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, uint16_t first_avail,
-			      unsigned int first_elem, unsigned int first_piece, enum rxq_answer answer)
+static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, const struct before *before,
+			      enum rxq_answer answer)
 {
-	rxq->last_avail = first_avail;
-	res->elem_count = first_elem;
-	res->piece_count = first_piece;
+	rxq->last_avail = before->avail;
+	res->elem_count = before->elem;
+	res->piece_count = before->piece;
+	res->bytes = before->bytes;
 	return answer;
 }
 
@@ -125,6 +147,7 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 	const uint16_t start = rxq->last_avail;
 	unsigned int available = (uint16_t)(rxq->avail_seen - start);
 	struct guest_region region;
+	uint64_t total = 0;
 	unsigned int taken;
 
 	if (available < count && look_for_buffers(rxq))
@@ -151,10 +174,12 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 			     desc.len > region.size - offset))
 			break;
 		res->pieces[taken] = (struct chain_piece){region.host + offset, desc.len};
-		res->elems[taken] = (struct vring_used_elem){heads[taken], bytes[taken]};
-		res->units[taken] = (struct rxq_unit){(uint16_t)taken, 1, 1};
+		put_used(&ring, res, taken, heads[taken], bytes[taken]);
+		total += bytes[taken];
 	}
 	rxq->last_avail = (uint16_t)(start + taken);
+	res->bytes = total;
+	res->simple = taken;
 	res->unit_count = taken;
 	res->piece_count = taken;
 	res->elem_count = taken;
@@ -165,9 +190,7 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 
 enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes)
 {
-	const unsigned int first_piece = res->piece_count;
-	const unsigned int first_elem = res->elem_count;
-	const uint16_t first_avail = rxq->last_avail;
+	const struct before before = {res->piece_count, res->elem_count, res->bytes, rxq->last_avail};
 	uint32_t left = bytes;
 	struct rxq_unit *unit;
 
@@ -179,52 +202,45 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 		enum chain_verdict verdict;
 		uint16_t head;
 
-		if (unlikely(rxq->last_avail == rxq->avail_seen)) {
-			bool more = look_for_buffers(rxq);
+		if (unlikely(rxq->last_avail == rxq->avail_seen) && !look_for_buffers(rxq)) {
+			bool whole_ring = (uint16_t)(rxq->last_avail - before.avail) == rxq->ring.size;
 
-			if (!more) {
-				bool whole_ring = (uint16_t)(rxq->last_avail - first_avail) == rxq->ring.size;
-
-				return refuse(rxq, res, first_avail, first_elem, first_piece,
-					      rxq->fault != CHAIN_OK ? RXQ_BROKEN
-					      : whole_ring	     ? RXQ_TOO_LONG
-								     : RXQ_EMPTY);
-			}
+			return refuse(rxq, res, &before,
+				      rxq->fault != CHAIN_OK ? RXQ_BROKEN
+				      : whole_ring	     ? RXQ_TOO_LONG
+							     : RXQ_EMPTY);
 		}
-		/* What goes back empty has a place in elems, but none in pieces. */
+		/* What goes back empty has a used entry, but no pieces. */
 		if (unlikely(res->piece_count == RXQ_PIECES_MAX || res->elem_count == RXQ_PIECES_MAX))
-			return refuse(rxq, res, first_avail, first_elem, first_piece,
-				      first_elem ? RXQ_ROOM : RXQ_TOO_LONG);
+			return refuse(rxq, res, &before, before.elem ? RXQ_ROOM : RXQ_TOO_LONG);
 		head = READ_ONCE(rxq->ring.avail->ring[rxq->last_avail & rxq->ring.mask]);
 		verdict = chain_fetch_one(&rxq->walk, head, &res->pieces[res->piece_count],
 					  RXQ_PIECES_MAX - res->piece_count, &count);
 		if (unlikely(verdict >= CHAIN_BROKEN)) {
 			store_relaxed(&rxq->fault, verdict);
-			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_BROKEN);
+			return refuse(rxq, res, &before, RXQ_BROKEN);
 		}
 		/* Not enough places for its pieces may be our own limit, not the guest's fault. */
 		if (unlikely(verdict == CHAIN_LENGTH && res->elem_count &&
 			     RXQ_PIECES_MAX - res->piece_count < CHAIN_PIECES_MAX))
-			return refuse(rxq, res, first_avail, first_elem, first_piece,
-				      first_elem ? RXQ_ROOM : RXQ_TOO_LONG);
+			return refuse(rxq, res, &before, before.elem ? RXQ_ROOM : RXQ_TOO_LONG);
 		for (unsigned int i = 0; i < count && room < left; i++)
 			room += min(res->pieces[res->piece_count + i].length, left - room);
 		if (unlikely(verdict == CHAIN_OK && !rxq->mergeable && room < left))
-			return refuse(rxq, res, first_avail, first_elem, first_piece, RXQ_TOO_LONG);
+			return refuse(rxq, res, &before, RXQ_TOO_LONG);
 		rxq->last_avail++;
-		res->elems[res->elem_count].id = head;
-		res->elems[res->elem_count].len = room;
-		res->elem_count++;
+		put_used(&rxq->ring, res, res->elem_count++, head, room);
 		res->piece_count += count;
+		res->bytes += room;
 		if (unlikely(verdict != CHAIN_OK))
-			return give_back_empty(res, first_elem, first_piece);
+			return give_back_empty(rxq, res, &before);
 		left -= room;
 	} while (unlikely(left > 0));
 
 	unit = &res->units[res->unit_count++];
-	unit->piece = (uint16_t)first_piece;
-	unit->piece_count = (uint16_t)(res->piece_count - first_piece);
-	unit->buffers = (uint16_t)(res->elem_count - first_elem);
+	unit->piece = (uint16_t)before.piece;
+	unit->piece_count = (uint16_t)(res->piece_count - before.piece);
+	unit->buffers = (uint16_t)(res->elem_count - before.elem);
 	if (unlikely(load_relaxed(&rxq->stalled)))
 		store_relaxed(&rxq->stalled, false);
 	return RXQ_TAKEN;
@@ -281,13 +297,6 @@ bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
 
 	if (res->elem_count == 0)
 		return false;
-	for (unsigned int i = 0; i < res->elem_count; i++) {
-		struct vring_used_elem *elem =
-			&rxq->ring.used->ring[(uint16_t)(res->used_start + i) & rxq->ring.mask];
-
-		elem->id = res->elems[i].id;
-		elem->len = res->elems[i].len;
-	}
 	store_release(&rxq->tickets[res->ticket % RXQ_TICKETS].done, 1);
 	full_barrier();
 	while (try_lock(&rxq->publish_lock)) {

@@ -61,14 +61,15 @@ struct rxq_unit {
 
 /* A reservation; in the worker's private memory. */
 struct rxq_reservation {
-	unsigned int unit_count;
+	unsigned int simple;     /* the first units are one piece each, pieces[0] on, and not in units[] */
+	unsigned int unit_count; /* with the simple ones */
 	unsigned int piece_count;
 	unsigned int elem_count;
 	uint16_t used_start;
 	uint16_t ticket;
+	uint64_t bytes; /* that the used entries tell the guest of */
 	struct rxq_unit units[RXQ_UNITS_MAX];
 	struct chain_piece pieces[RXQ_PIECES_MAX];
-	struct vring_used_elem elems[RXQ_PIECES_MAX];
 };
 
 enum rxq_answer {

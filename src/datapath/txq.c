@@ -139,7 +139,8 @@ static force_inline void stage(struct txq *txq, struct txq_batch *batch, struct 
 	const uint32_t total = pieces->length;
 	uint32_t staged;
 
-	if (unlikely(packet->piece_count != 1 || txq->net_hdr_len != VIRTIO_NET_HDR_LEN ||
+	/* One comparison for both bounds: what is too short wraps. */
+	if (unlikely(packet->piece_count != 1 ||
 		     total - (VIRTIO_NET_HDR_LEN + ETH_HEADER) > VIRTIO_NET_FRAME_MAX - ETH_HEADER)) {
 		stage_slow(txq, batch, packet, pieces, packet->piece_count);
 		return;
@@ -203,7 +204,8 @@ static force_inline bool fetch_simple(const struct vring_split *ring, const stru
 }
 
 /* Walks the chains at heads. Returns how many, or -1: the ring is broken. */
-static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, unsigned int count)
+static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, uint16_t *counts,
+			unsigned int count)
 {
 	const struct guest_memory *memory = txq->walk.memory;
 	const struct vring_split ring = txq->ring;
@@ -238,6 +240,7 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t
 			}
 		}
 		packet->piece_count = (uint16_t)piece_count;
+		counts[i] = (uint16_t)piece_count;
 		__builtin_prefetch(pieces->data);
 		__builtin_prefetch(pieces->data + CACHE_LINE);
 		used += piece_count;
@@ -247,7 +250,7 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t
 
 bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 {
-	uint16_t heads[TXQ_BATCH];
+	uint16_t heads[TXQ_BATCH], counts[TXQ_BATCH];
 	unsigned int gathered = gather_heads(txq, batch, heads);
 	int count;
 
@@ -255,15 +258,21 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	batch->staged_bytes = 0;
 	if (unlikely(txq->fault != CHAIN_OK))
 		return false;
-	count = fetch_chains(txq, batch, heads, gathered);
+	count = fetch_chains(txq, batch, heads, counts, gathered);
 	if (unlikely(count < 0))
 		return false;
 	batch->count = (unsigned int)count;
-	for (unsigned int i = 0; i < batch->count; i++) {
+	for (unsigned int i = 0, piece = 0; i < batch->count; i++) {
 		struct packet *packet = &batch->packets[i];
 
-		if (likely(!packet->reason))
-			stage(txq, batch, packet, &batch->pieces[packet->pieces - batch->pieces]);
+		if (unlikely(packet->reason))
+			continue;
+		/* packet->pieces, but writable. */
+		if (likely(txq->net_hdr_len == VIRTIO_NET_HDR_LEN))
+			stage(txq, batch, packet, &batch->pieces[piece]);
+		else
+			stage_slow(txq, batch, packet, &batch->pieces[piece], packet->piece_count);
+		piece += counts[i];
 	}
 	batch->retried = min(batch->retried, batch->count);
 	txq->last_avail = (uint16_t)(txq->last_avail + (batch->count - batch->retried));
