@@ -7,6 +7,7 @@
 #include "cli/table.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t number(const json_t *object, const char *name)
@@ -19,6 +20,31 @@ static const char *string(const json_t *object, const char *name)
 	const char *text = json_string_value(json_object_get(object, name));
 
 	return text == NULL ? "any" : text;
+}
+
+/* Where each item belongs: what people look for first. */
+static int compare_items(const void *a, const void *b)
+{
+	static const char *const keys[] = {"bridge", "in_port", "port", "src", "dst", "dst_prefix", "mac"};
+	const json_t *const *one = a, *const *two = b;
+	int result = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && result == 0; i++)
+		result = strcmp(string(*one, keys[i]), string(*two, keys[i]));
+	return result;
+}
+
+/* The list's items in order, to be freed; NULL: no memory. */
+static const json_t **sorted(const json_t *list)
+{
+	size_t count = json_array_size(list);
+	const json_t **items = calloc(count + 1, sizeof(*items));
+
+	for (size_t i = 0; i < count && items != NULL; i++)
+		items[i] = json_array_get(list, i);
+	if (items != NULL)
+		qsort(items, count, sizeof(*items), compare_items);
+	return items;
 }
 
 static void add_destination(struct table *table, const json_t *flow)
@@ -50,14 +76,14 @@ static void add_action(struct table *table, const json_t *flow)
 	table_add(table, "%s", text);
 }
 
-static int print_flows(const json_t *flows)
+static int print_flows(const json_t *const *flows)
 {
 	struct table table;
 	char text[QUANTITY_SIZE];
 
 	table_init(&table, "BRIDGE|IN|SRC|DST|>PACKETS|>BYTES|>IDLE|ACTION");
-	for (size_t i = 0; i < json_array_size(flows); i++) {
-		const json_t *flow = json_array_get(flows, i);
+	for (; *flows != NULL; flows++) {
+		const json_t *flow = *flows;
 		const char *foreign = strcmp(string(flow, "match"), "foreign") == 0 ? "group" : NULL;
 
 		table_add(&table, "%s", string(flow, "bridge"));
@@ -72,14 +98,14 @@ static int print_flows(const json_t *flows)
 	return table_print(&table) < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;
 }
 
-static int print_macs(const json_t *macs)
+static int print_macs(const json_t *const *macs)
 {
 	struct table table;
 	char text[QUANTITY_SIZE];
 
 	table_init(&table, "MAC|BRIDGE|PORT|>AGE|>MOVES|NOTE");
-	for (size_t i = 0; i < json_array_size(macs); i++) {
-		const json_t *mac = json_array_get(macs, i);
+	for (; *macs != NULL; macs++) {
+		const json_t *mac = *macs;
 
 		table_add(&table, "%s", string(mac, "mac"));
 		table_add(&table, "%s", string(mac, "bridge"));
@@ -93,7 +119,7 @@ static int print_macs(const json_t *macs)
 
 /* Both have the same form. */
 static int show(struct cli *cli, int argc, char **argv, const char *usage, const char *method, const char *list,
-		int (*print)(const json_t *items))
+		int (*print)(const json_t *const *items))
 {
 	const char *bridge = NULL, *port = NULL;
 	const struct cli_option options[] = {
@@ -102,6 +128,7 @@ static int show(struct cli *cli, int argc, char **argv, const char *usage, const
 		{NULL, NULL, false},
 	};
 	json_t *parameters, *answer;
+	const json_t **items;
 	int status;
 
 	if (cli_take_options(cli, &argc, argv, options) != CLI_OK)
@@ -118,7 +145,9 @@ static int show(struct cli *cli, int argc, char **argv, const char *usage, const
 		return status;
 	if (cli->json)
 		return cli_print_json(answer);
-	status = print(json_object_get(answer, list));
+	items = sorted(json_object_get(answer, list));
+	status = items == NULL ? cli_fail(CLI_FAILED, "no memory") : print(items);
+	free(items);
 	json_decref(answer);
 	return status;
 }

@@ -82,7 +82,7 @@ static void print_state(const json_t *port)
 	printf("  %-12s%s", "state", string(port, "state"));
 	if (number(port, "peer_pid") != 0)
 		printf(", process %llu", (unsigned long long)number(port, "peer_pid"));
-	printf(", %llu connections\n", (unsigned long long)number(port, "connections"));
+	printf("; connections so far: %llu\n", (unsigned long long)number(port, "connections"));
 	if (fault != NULL)
 		printf("  %-12s%s was the last of %llu\n", "faults", fault, (unsigned long long)number(port, "faults"));
 	else
@@ -131,7 +131,7 @@ static void print_port(const json_t *port)
 	print_words("protocol", json_object_get(port, "protocol_features"));
 	if (json_object_get(port, "guest_mac") != NULL)
 		printf("  %-12s%s\n", "guest's MAC", string(port, "guest_mac"));
-	printf("  %-12s%s in %llu regions\n", "memory", quantity_bytes(text, number(port, "memory")),
+	printf("  %-12s%s; regions: %llu\n", "memory", quantity_bytes(text, number(port, "memory")),
 	       (unsigned long long)number(port, "regions"));
 	print_counters(json_object_get(port, "counters"));
 }
