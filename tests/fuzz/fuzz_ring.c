@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest's memory as a hostile guest may leave it: rings, descriptors, indirect tables, net headers and frames are
+ * the input's. Every head is walked in every way a queue walks chains; the control queue is served; then turns of the
+ * forwarding loop carry packets from the transmit ring to the receive ring, both in that memory, while pokes from
+ * the input change it in between. Regions are allocations of their exact size, so that the sanitizers see an
+ * access past them; the time that an input takes is bounded by libFuzzer.
+ *
+ * Input: struct input, then `pokes` times struct poke, then memory from its beginning on, laid out as in the
+ * constants below. make_ring_corpus.py writes such files.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "core/control_queue.h"
+#include "datapath/forward.h"
+#include "lib/rcu.h"
+
+#define must_hold(condition)              \
+	do {                              \
+		if (!(condition))         \
+			__builtin_trap(); \
+	} while (0)
+
+#define GUEST_BASE 0x1000ULL
+#define REGION_0 0x2000u
+#define REGION_1 0x1000u /* follows in the guest's address space, but not here */
+#define SIZE_MAX_LOG 4   /* rings have up to 16 descriptors */
+#define AT_TX_DESC 0x000
+#define AT_TX_AVAIL 0x100
+#define AT_RX_DESC 0x140
+#define AT_RX_AVAIL 0x240
+#define AT_TX_USED 0x1e00
+#define AT_RX_USED 0x1f00
+#define TURNS 24
+
+struct input {
+	uint8_t tx_size; /* log 2 */
+	uint8_t rx_size;
+	uint8_t tx_features;
+	uint8_t rx_features;
+	uint8_t flow;  /* odd: two copies */
+	uint8_t waits; /* odd: packets may wait for ever, else not at all */
+	uint8_t pokes;
+	uint8_t base; /* both rings start here */
+};
+
+struct poke {
+	uint16_t offset;
+	uint16_t value;
+};
+
+static const uint8_t tx_bits[8] = {
+	VIRTIO_F_VERSION_1,	  VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_CSUM,
+	VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,	     VIRTIO_NET_F_HOST_USO,	VIRTIO_NET_F_HOST_ECN,
+};
+
+static const uint8_t rx_bits[8] = {
+	VIRTIO_F_VERSION_1,	 VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_MRG_RXBUF,
+	VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,     VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_USO4,
+};
+
+static struct datapath dp;
+static struct forwarder *fwd;
+static struct stats_port stats[FLOW_PORTS_MAX];
+static struct stats_worker worker_stats;
+static uint64_t flow_ids[2];
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void *at_least(void *pointer)
+{
+	if (!pointer)
+		abort();
+	return pointer;
+}
+
+static void set_up(void)
+{
+	static const struct flow_action actions[2] = {
+		{.type = FLOW_ACTION_OUTPUT, .value = 1},
+		{.type = FLOW_ACTION_OUTPUT, .value = 1},
+	};
+	struct flow_key key = {0}, mask = {.in_port = UINT32_MAX};
+
+	dp.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	dp.flows = at_least(flow_table_create(1, 16));
+	fwd = at_least(forwarder_create(&dp, 0, stats, &worker_stats));
+	dp.ports[0] = at_least(port_create(0, 0));
+	dp.ports[1] = at_least(port_create(1, 0));
+	dp.ports[2] = at_least(port_create(2, 0));
+	rcu_register_thread();
+	/* Port 0 has one receiver, port 2 sends two copies. */
+	must_hold(flow_table_add(dp.flows, &key, &mask, actions, 1, 0, &flow_ids[0]) == 0);
+	key.in_port = 2;
+	must_hold(flow_table_add(dp.flows, &key, &mask, actions, 2, 0, &flow_ids[1]) == 0);
+}
+
+static uint64_t features_from(const uint8_t bits[8], uint8_t choice)
+{
+	uint64_t features = 0;
+
+	for (unsigned int i = 0; i < 8; i++) {
+		if (choice & 1u << i)
+			features |= VIRTIO_BIT(bits[i]);
+	}
+	return features;
+}
+
+static struct vring_split ring_at(uint8_t *bytes, unsigned int size, unsigned int desc, unsigned int avail,
+				  unsigned int used)
+{
+	return (struct vring_split){
+		.desc = (void *)(bytes + desc),
+		.avail = (void *)(bytes + avail),
+		.used = (void *)(bytes + used),
+		.size = (uint16_t)size,
+		.mask = (uint16_t)(size - 1),
+	};
+}
+
+static bool in_memory(const struct guest_memory *memory, const struct chain_piece *piece)
+{
+	for (unsigned int i = 0; i < memory->count; i++) {
+		const struct guest_region *region = &memory->regions[i];
+
+		if (piece->data >= region->host && piece->length <= region->size &&
+		    piece->data + piece->length <= region->host + region->size)
+			return true;
+	}
+	return false;
+}
+
+static void walk_chains(const struct guest_memory *memory, const struct vring_split *ring)
+{
+	static struct chain_piece pieces[CHAIN_PIECES_MAX];
+
+	for (unsigned int way = 0; way < 8; way++) {
+		struct chain_walk walk = {
+			.ring = ring,
+			.memory = memory,
+			.indirect = way & 1,
+			.writable = way & 2,
+			.mixed = way & 4,
+		};
+
+		for (uint16_t head = 0; head <= ring->size; head++) {
+			unsigned int room = head % 3 == 2 ? 2 : CHAIN_PIECES_MAX;
+			unsigned int count = 0;
+			enum chain_verdict verdict = chain_fetch(&walk, head, pieces, room, &count);
+
+			must_hold(count <= room && walk.readable <= count);
+			must_hold(verdict != CHAIN_OK || count > 0);
+			for (unsigned int i = 0; i < count; i++)
+				must_hold(pieces[i].length > 0 && in_memory(memory, &pieces[i]));
+		}
+	}
+}
+
+static bool accept_pairs(struct control_queue *queue, uint16_t pairs)
+{
+	(void)queue;
+	return pairs == 1;
+}
+
+static bool accept_offloads(struct control_queue *queue, uint64_t features)
+{
+	(void)queue;
+	return !(features & 1);
+}
+
+static void accept_mac(struct control_queue *queue, const uint8_t mac[6])
+{
+	(void)queue;
+	must_hold(!(mac[0] & 1));
+}
+
+static void serve_control(const struct guest_memory *memory, const struct vring_split *ring, uint64_t features,
+			  uint16_t base)
+{
+	static const struct control_queue_ops ops = {accept_pairs, accept_offloads, accept_mac};
+	static struct control_queue queue;
+	bool call;
+
+	queue.ops = &ops;
+	control_queue_start(&queue, ring, memory, features, base);
+	control_queue_serve(&queue, &call);
+	must_hold((uint16_t)(queue.last_avail - base) <= ring->size);
+}
+
+static void forward(const struct input *input, const struct poke *pokes, const struct guest_memory *memory,
+		    const struct vring_split *tx, const struct vring_split *rx, uint8_t *bytes)
+{
+	struct port *from = dp.ports[input->flow & 1 ? 2 : 0];
+	struct port *to = dp.ports[1];
+	struct txq *txq = &from->txq[0];
+	uint64_t in = stats[from->index].in_packets;
+
+	from->memory = to->memory = memory;
+	from->fault = to->fault = 0;
+	to->wait_ns = input->waits & 1 ? UINT32_MAX : 0;
+	must_hold(txq_start(txq, tx, memory, features_from(tx_bits, input->tx_features), input->base, -1) == 0);
+	rxq_start(&to->rxq[0], rx, memory, features_from(rx_bits, input->rx_features), input->base, -1);
+	store_release(&to->pairs_running, 1);
+	for (unsigned int turn = 0; turn < TURNS; turn++) {
+		uint16_t used = txq->used;
+
+		forward_turn(fwd, txq);
+		forward_arm(fwd, txq);
+		must_hold(txq->waiting_count <= TXQ_BATCH);
+		must_hold((uint16_t)(txq->used - used) <= tx->size);
+		must_hold((uint16_t)(txq->last_avail - txq->used) <= tx->size);
+		if (turn < input->pokes)
+			memcpy(bytes + pokes[turn].offset % (REGION_0 - 1), &pokes[turn].value, 2);
+	}
+	must_hold(stats[from->index].in_packets - in <= TURNS * TXQ_BATCH);
+	txq_stop(txq);
+	rxq_stop(&to->rxq[0]);
+	rcu_quiescent_state();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct guest_memory memory;
+	struct poke pokes[TURNS];
+	struct vring_split tx, rx;
+	struct input input;
+	uint8_t *bytes[2];
+
+	if (!fwd)
+		set_up();
+	if (size < sizeof(input))
+		return 0;
+	memcpy(&input, data, sizeof(input));
+	data += sizeof(input);
+	size -= sizeof(input);
+	input.pokes = (uint8_t)min((size_t)(input.pokes % TURNS), size / sizeof(pokes[0]));
+	memcpy(pokes, data, input.pokes * sizeof(pokes[0]));
+	data += input.pokes * sizeof(pokes[0]);
+	size -= input.pokes * sizeof(pokes[0]);
+
+	bytes[0] = at_least(aligned_alloc(64, REGION_0));
+	bytes[1] = at_least(aligned_alloc(64, REGION_1));
+	memset(bytes[0], 0, REGION_0);
+	memset(bytes[1], 0x55, REGION_1);
+	memcpy(bytes[0], data, min(size, (size_t)REGION_0));
+	guest_memory_reset(&memory);
+	memory.regions[0] = (struct guest_region){.guest_addr = GUEST_BASE, .size = REGION_0, .host = bytes[0]};
+	memory.regions[1] =
+		(struct guest_region){.guest_addr = GUEST_BASE + REGION_0, .size = REGION_1, .host = bytes[1]};
+	memory.count = 2;
+	tx = ring_at(bytes[0], 1u << input.tx_size % (SIZE_MAX_LOG + 1), AT_TX_DESC, AT_TX_AVAIL, AT_TX_USED);
+	rx = ring_at(bytes[0], 1u << input.rx_size % (SIZE_MAX_LOG + 1), AT_RX_DESC, AT_RX_AVAIL, AT_RX_USED);
+
+	walk_chains(&memory, &tx);
+	walk_chains(&memory, &rx);
+	forward(&input, pokes, &memory, &tx, &rx, bytes[0]);
+	/* Last, because it writes into the memory. */
+	serve_control(&memory, &tx, features_from(tx_bits, input.tx_features), input.base);
+	free(bytes[0]);
+	free(bytes[1]);
+	return 0;
+}
