@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The VMs of a packet benchmark: what drives two ports of a contender and counts what arrives.
 
-BenchVm is our own generator on the project's front-end library. VirtioUser is DPDK's testpmd with net_virtio_user,
+BenchVm is our own generator on the project's front-end library, or on sockets for the kernel. VirtioUser is DPDK's testpmd with net_virtio_user,
 which nobody here wrote: slower, and a closed loop, but an independent witness that a contender is set up rightly.
 Both answer with the same dictionary:
 
@@ -15,42 +15,78 @@ import re
 import subprocess
 import time
 
-from .process import BenchError, Child, Unavailable
+from .points import Point
+from .process import BenchError, Child, Skip, Unavailable, run
 
-START_SECONDS = 20  # for a generator to connect, and for its end
+START_SECONDS = 40  # for a generator to connect, and for its end
+FLOWS_SECONDS = 60
 
 
-class BenchVm:
+class Program:
+    """A generator that is told everything by its command line and answers with one JSON object."""
+
     def __init__(self, program):
         self.program = program
+        self.seconds = 0
+        self.child = None
 
     def check(self):
         if not self.program.exists():
             raise Unavailable(f"{self.program} is not built")
 
+    def arguments(self, contender, point):
+        raise NotImplementedError
+
     def start(self, contender, point, seconds, cores):
-        role = "--server" if contender.vm_is_server else "--client"
-        argv = [self.program, role, *contender.sockets(), "--size", point.size, "--mode", point.mode,
-                "--direction", point.direction, "--seconds", seconds, "--json"]
         self.seconds = seconds
-        self.child = Child(contender.lab, "bench-vm", argv, cores=cores)
+        # With many flows the warm-up lasts until all have been seen.
+        self.patience = START_SECONDS + (FLOWS_SECONDS if point.flows > 1 else 0)
+        argv = [self.program, *self.arguments(contender, point), "--seconds", seconds]
+        self.child = Child(contender.lab, self.program.name, argv, cores=cores)
         return self.child
 
     def result(self):
         try:
-            status = self.child.popen.wait(self.seconds + START_SECONDS)
+            status = self.child.popen.wait(self.seconds + self.patience)
         except subprocess.TimeoutExpired:
             status = "no end"
         finally:
             self.child.stop()
         lines = [line for line in self.child.output().splitlines() if line.startswith("{")]
         if status or not lines:
-            raise BenchError(f"bench-vm: {status}\n{self.child.tail()}")
+            raise BenchError(f"{self.program.name}: {status}\n{self.child.tail()}")
         answer = json.loads(lines[-1])
         missing = {"packets", "bytes", "seconds", "start_ns", "end_ns"} - answer.keys()
         if missing:
-            raise BenchError(f'bench-vm: its answer lacks {", ".join(sorted(missing))}')
+            raise BenchError(f'{self.program.name}: its answer lacks {", ".join(sorted(missing))}')
         return answer
+
+
+class BenchVm(Program):
+    def __init__(self, program, extra=()):
+        super().__init__(program)
+        self.extra = extra
+
+    def check(self):
+        super().check()
+        self.options = run([self.program, "--help"])
+
+    def arguments(self, contender, point):
+        words = [*point.arguments(), *self.extra]
+        unknown = [w for w in words if str(w).startswith("--") and str(w).partition("=")[0] not in self.options]
+        if unknown:
+            raise Skip(f'{self.program.name} has no {", ".join(unknown)}')
+        role = "--server" if contender.vm_is_server else "--client"
+        return [role, *contender.sockets(), *words, "--json"]
+
+
+class Memcpy(Program):
+    """No VMs: copies between buffers that lie as theirs do."""
+
+    def arguments(self, contender, point):
+        placement = contender.placement
+        words = ["--size", point.size, "--vm-cpu", placement.vm_cores[0], "--switch-cpu", placement.switch_cores[-1]]
+        return words + ["--touch"] * point.touch
 
 
 class VirtioUser:
@@ -66,8 +102,9 @@ class VirtioUser:
         pass
 
     def start(self, contender, point, seconds, cores):
-        if point.offloads:
-            raise BenchError("testpmd sends no segments to be passed on whole")
+        plain = Point(point.name, point.condition, point.size)
+        if point.offloads or point != plain:
+            raise Skip("testpmd as generator only knows frames between two polling VMs")
         server = int(contender.vm_is_server)
         devices = [f"--vdev=net_virtio_user{i},path={path},server={server},queues=1,queue_size={self.RING},mac={mac}"
                    for i, (path, mac) in enumerate(zip(contender.sockets(), self.MACS))]

@@ -22,22 +22,17 @@ HUGE_PAGE_MIB = 2
 
 @dataclass(frozen=True)
 class Placement:
-    """Who runs where. The same for every contender."""
-    vm_cores: tuple
-    switch_cores: tuple
+    """Who runs where, for one contender under one condition (conditions.py). Cores are tuples of numbers."""
+    vm_cores: tuple      # the VMs may run on any of them
+    switch_cores: tuple  # so may the switch; a polling one has a thread on each
+    other_cores: tuple   # what a polling switch needs besides
 
-    @classmethod
-    def split(cls):
-        """The VMs on the first core, the switch on the second: the best that a switch with a core of its own gets."""
-        cores = sorted(os.sched_getaffinity(0))
-        if len(cores) < 2:
-            raise BenchError("the benchmark needs two cores")
-        return cls((cores[0],), (cores[1],))
 
-    def describe(self):
-        def name(cores):
-            return ",".join(map(str, cores))
-        return f"VMs on core {name(self.vm_cores)}, switch on core {name(self.switch_cores)}"
+def cores():
+    found = tuple(sorted(os.sched_getaffinity(0)))
+    if len(found) < 2:
+        raise BenchError("the benchmark needs two cores")
+    return found
 
 
 def core_mask(cores):
@@ -68,10 +63,9 @@ class Hugepages:
             self.reserved = 0
 
 
-def handover_ns(helper, placement):
-    """Nanoseconds for a cache line from the VMs' core to the switch's."""
-    a, b = placement.vm_cores[0], placement.switch_cores[-1]
-    return float(run([helper, a, b], what="handover"))
+def handover_ns(helper):
+    """Nanoseconds for a cache line from the first core to the last."""
+    return float(run([helper, cores()[0], cores()[-1]], what="handover"))
 
 
 def regime(before_ns, after_ns):

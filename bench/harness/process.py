@@ -24,6 +24,10 @@ class Unavailable(Failure):
     """A contender cannot run on this machine as it is; the table shows a dash for it."""
 
 
+class Skip(Failure):
+    """A contender has no part in a point, or lacks the option for it: said once, and no failure of the run."""
+
+
 @contextlib.contextmanager
 def on_cores(cores):
     """What is started inside runs on these cores only, with all that it starts. None: on all."""

@@ -13,15 +13,14 @@ from guest import Uml
 
 from . import machine
 from .machine import CpuWatch
-from .points import Sample
+from .measure import Sample
 from .process import BenchError, on_cores
 
-STREAMS = (1, 4)
 OMITTED = 1  # seconds at the start that iperf3 leaves out: TCP finding its window
 
 
-def point_name(streams):
-    return f"TCP x{streams}"
+def point_name(point, streams):
+    return f"{point.name}-{streams}"
 
 
 class Pair:
@@ -51,10 +50,9 @@ class Pair:
         return [guest.process.pid for guest in self.guests]
 
 
-def measure(contender, pair, streams, seconds, helper):
+def measure(contender, pair, point, streams, seconds, helper):
     """One sample on a booted pair. It counts bytes; packets are the guests' own affair."""
-    placement = contender.placement
-    before = machine.handover_ns(helper, placement)
+    before = machine.handover_ns(helper)
     watch = CpuWatch(contender.pids(), pair.pids())
     start = time.monotonic_ns()
     watch.start()
@@ -62,12 +60,14 @@ def measure(contender, pair, streams, seconds, helper):
         end = pair.transfer(streams, seconds)
     finally:
         watch.finish()
-    after = machine.handover_ns(helper, placement)
+    after = machine.handover_ns(helper)
     received = end["sum_received"]
     begun = start + OMITTED * 1_000_000_000
     cpu = watch.shares(begun, begun + int(received["seconds"] * 1e9))
+    if contender.works_in_vms:
+        cpu["switch"] = cpu["vms"]
     return Sample(
-        contender=contender.name, point=point_name(streams), regime=machine.regime(before, after),
-        handover_ns=(before, after), packets_per_s=None, bits_per_s=received["bits_per_second"], cpu=cpu,
-        cpu_ns_per_packet=None, settings=contender.settings(),
+        contender=contender.name, point=point_name(point, streams), kind="rate", figure=received["bits_per_second"],
+        regime=machine.regime(before, after), handover_ns=(before, after), packets_per_s=None,
+        bits_per_s=received["bits_per_second"], rtt_ns=None, cpu=cpu, settings=contender.settings(),
         detail={"bytes": received["bytes"], "retransmits": end["sum_sent"].get("retransmits")})

@@ -2,10 +2,12 @@
 """The contenders: lasthop and the switches it is compared with, each started and stopped the same way."""
 
 from .base import Contender
-from .lasthop import Lasthop
+from .kernel import Kernel
+from .lasthop import VARIANTS, Lasthop
+from .memcpy import Memcpy
 from .ovs import OvsDpdk
 from .testpmd import Testpmd
 
-CONTENDERS = {c.name: c for c in (Lasthop, OvsDpdk, Testpmd)}
+CONTENDERS = {c.name: c for c in (Lasthop, OvsDpdk, Testpmd, Kernel, Memcpy, *VARIANTS)}
 
 __all__ = ["CONTENDERS", "Contender"]

@@ -12,6 +12,7 @@ dpdkvhostuserclient mode connects to the VMM) or must not.
 from pathlib import Path
 
 import lab
+from harness.conditions import CONDITIONS
 from harness.machine import Hugepages
 from harness.process import Child
 
@@ -21,18 +22,29 @@ MASK = Path(lab.__file__).parent / "mask.py"
 class Contender:
     name = ""
     vm_is_server = False
-    hugepages_mib = 0  # to be reserved while it runs
+    polls = True          # keeps a core busy always (conditions.py)
+    works_in_vms = False  # its CPU time is part of that of the programs that send and receive
+    hugepages_mib = 0     # to be reserved while it runs
 
-    def __init__(self, placement, build, ports=2, offloads=False):
-        """offloads: VMs may send 64 KiB segments to be passed on whole."""
-        self.placement = placement
+    def __init__(self, point, build):
+        self.point = point
+        self.placement = CONDITIONS[point.condition].placement(self.polls)
         self.build = Path(build)
-        self.offloads = offloads
+        self.offloads = point.offloads  # VMs may send 64 KiB segments to be passed on whole
         self.lab = None
         self.dir = None
         self.children = []
         self.hugepages = Hugepages(self.hugepages_mib)
-        self.port_names = [f"p{i}" for i in range(ports)]
+        self.port_names = [f"p{i}" for i in range(point.ports)]
+
+    @classmethod
+    def skips(cls, point):
+        """Why it has no part in a point; "" if it has."""
+        return ""
+
+    def generator(self, default):
+        """What sends and receives: the run's choice for everything that has vhost-user ports."""
+        return default
 
     def __enter__(self):
         self.hugepages.reserve()

@@ -1,30 +1,58 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""lasthop itself: the whole switch from one command line, on the switch's cores only."""
+"""lasthop itself: the whole switch from one command line; and its variants with mechanisms switched off."""
 
 import os
+from functools import lru_cache
 
-from harness.process import Child, Unavailable
+from harness.process import Child, Skip, Unavailable, run
 from .base import Contender
 
 READY = "lasthop: ready"
 
 
+@lru_cache
+def _help(program):
+    return run([program, "run", "--help"])
+
+
 class Lasthop(Contender):
     name = "lasthop"
+    polls = False
+    options = ()  # of `lasthop run`, beyond those that each point needs
 
     def start(self):
         program = self.build / "lasthop"
         if not os.access(program, os.X_OK):
             raise Unavailable(f"{program} is not built")
-        ports = [f"--port={name}={self.socket(i)}" for i, name in enumerate(self.port_names)]
+        missing = [o for o in self.options if o not in _help(program)]
+        if missing:
+            raise Skip(f'`lasthop run` has no {", ".join(missing)}')
         state = self.dir / "switch"
         state.mkdir()
-        self.child = Child(
-            self.lab, "lasthop",
-            [program, "run", "--dir", state, "--workers", len(self.placement.switch_cores), *ports],
-            cores=self.placement.switch_cores)
+        self.child = Child(self.lab, "lasthop", [program, "run", "--dir", state, *self._settings()],
+                           cores=self.placement.switch_cores)
         self.children.append(self.child)
         self.child.wait_for(lambda: READY in self.child.output(), f'line "{READY}"')
 
+    def _settings(self):
+        # A station is refused beyond the limit, which is there to protect from floods.
+        limit = ",mac-limit=65536" if self.point.stations > 1 else ""
+        ports = [f"--port={name}={self.socket(i)}{limit}" for i, name in enumerate(self.port_names)]
+        flows = ["--flows-max", 2 * self.point.flows] if self.point.flows > 100_000 else []
+        return ["--workers", len(self.placement.switch_cores), *flows, *ports, *self.options]
+
     def settings(self):
-        return {"workers": len(self.placement.switch_cores)}
+        return {"workers": len(self.placement.switch_cores), "options": list(self.options)}
+
+
+def _variant(name, *options):
+    return type(f"Lasthop_{name}", (Lasthop,), {"name": f"lasthop-{name}", "options": options})
+
+
+BATCHING, COPY, OFFLOAD = "--no-state-batching", "--no-preemptive-copy", "--no-offload"
+VARIANTS = (
+    _variant("no-batching", BATCHING),
+    _variant("no-preemptive-copy", COPY),
+    _variant("no-offload", OFFLOAD),
+    _variant("none", BATCHING, COPY, OFFLOAD),
+)

@@ -23,6 +23,8 @@ from .base import Contender
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 MEET = Path(__file__).with_name("meet.py")
+FLOWS_MAX = 1_000_000  # the datapath's own limit is 200,000
+MACS_MAX = 65536       # ... and the bridge's 8192
 SOCKET_MEM_MIB = 1024  # OVS's own default for a NUMA node
 
 
@@ -40,9 +42,9 @@ class OvsDpdk(Contender):
                                  self.dir)
         self._start_database()
         self._start_vswitchd()
-        self._vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
-        for index, port in enumerate(self.port_names):
-            self._add_port(index, port)
+        self._vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
+                    f"other_config:mac-table-size={MACS_MAX}")
+        self._add_ports()
 
     def _start_database(self):
         db = self.dir / "conf.db"
@@ -51,7 +53,7 @@ class OvsDpdk(Contender):
         server = Child(self.lab, "ovsdb-server",
                        ["ovsdb-server", db, f"--remote=punix:{self.db_socket}", "--no-chdir",
                         f"--unixctl={self.dir}/ovsdb.ctl"],
-                       cores=self.placement.vm_cores, env=self.env)
+                       cores=self.placement.other_cores, env=self.env)
         self.children.append(server)
         server.wait_for(self.db_socket.exists, "database socket")
         self._vsctl("--no-wait", "init")
@@ -61,12 +63,14 @@ class OvsDpdk(Contender):
         options = {
             "dpdk-init": "true",
             "dpdk-socket-mem": str(SOCKET_MEM_MIB),
-            "dpdk-lcore-mask": core_mask(self.placement.vm_cores),
+            "dpdk-lcore-mask": core_mask(self.placement.other_cores),
             "pmd-cpu-mask": core_mask(self.placement.switch_cores),
             "dpdk-extra": '"--in-memory --no-pci --no-telemetry"',
         }
         if self.offloads:
             options["userspace-tso-enable"] = "true"
+        if self.point.flows > 1:
+            options["flow-limit"] = str(2 * FLOWS_MAX)
         return [f"other_config:{key}={value}" for key, value in options.items()]
 
     def _start_vswitchd(self):
@@ -77,12 +81,16 @@ class OvsDpdk(Contender):
                               env=self.env)
         self.children.append(self.vswitchd)
 
-    def _add_port(self, index, port):
-        self._vsctl("add-port", "br0", port, "--", "set", "Interface", port, "type=dpdkvhostuserclient",
-                    f"options:vhost-server-path={self.socket(index)}")
-        error = self._vsctl("get", "Interface", port, "error").strip()
-        if error not in ("[]", '""'):
-            raise BenchError(f"{self.name}: port {port}: {error}")
+    def _add_ports(self):
+        words = []
+        for index, port in enumerate(self.port_names):
+            words += ["--", "add-port", "br0", port, "--", "set", "Interface", port, "type=dpdkvhostuserclient",
+                      f"options:vhost-server-path={self.socket(index)}"]
+        self._vsctl(*words)
+        for port in self.port_names:
+            error = self._vsctl("get", "Interface", port, "error").strip()
+            if error not in ("[]", '""'):
+                raise BenchError(f"{self.name}: port {port}: {error}")
 
     def uml_socket(self, index):
         return self.masked_socket(index, MEET)

@@ -24,7 +24,7 @@ void io_open(struct vm *vm)
 		.polling = !opt.irq && !vm->pings,
 		.timeout_ms = WAIT_S * 1000,
 		.features = NETFRONT_FEATURES,
-		.rx_size = opt.ring,
+		.rx_size = opt.rx_ring,
 		.tx_size = opt.ring,
 		.rx_buffer = opt.rx_buffer,
 		.tx_buffer = max(whole, 2048u),

@@ -51,7 +51,7 @@ static const char help[] = "usage: bench_vm --client|--server SOCKET SOCKET... [
 			   "  --seconds S           measured interval, 3; --warm-up S before it, 0.5\n"
 			   "  --json                one JSON object on standard output\n"
 			   "Their rings:\n"
-			   "  --ring N              descriptors of a ring, 256\n"
+			   "  --ring N              descriptors of a ring, 256; --rx-ring N of the receive ring\n"
 			   "  --batch N             frames given or taken at once, 1 to 32\n"
 			   "  --rx-buffer N         bytes of a receive buffer\n"
 			   "  --piece N             bytes that a descriptor covers at most\n"
@@ -128,6 +128,7 @@ static const struct option longs[] = {
 	{"warm-up", required_argument, NULL, 'w'},
 	{"json", no_argument, NULL, 'j'},
 	{"ring", required_argument, NULL, 'r'},
+	{"rx-ring", required_argument, NULL, 'X'},
 	{"batch", required_argument, NULL, 'b'},
 	{"rx-buffer", required_argument, NULL, 'B'},
 	{"piece", required_argument, NULL, 'p'},
@@ -209,6 +210,9 @@ static bool parse_vm(int which, const char *name, char *arg)
 	case 'r':
 		opt.ring = number(arg, name, 1, VRING_SIZE_MAX);
 		return true;
+	case 'X':
+		opt.rx_ring = number(arg, name, 1, VRING_SIZE_MAX);
+		return true;
 	case 'b':
 		opt.batch = number(arg, name, 1, BATCH_MAX);
 		return true;
@@ -267,6 +271,8 @@ static void check(void)
 		fail("--slow counts VMs that receive, --latency needs pairs");
 	if (opt.flows > 1 && active > 2)
 		fail("--flows needs two VMs");
+	if (opt.rx_ring == 0)
+		opt.rx_ring = opt.ring;
 	opt.gso |= opt.size >= GSO_FROM;
 	if (opt.rx_buffer == 0) {
 		uint32_t whole = opt.size + VIRTIO_NET_HDR_LEN;

@@ -46,7 +46,7 @@ static int send_frames(struct vm *vm, unsigned int max)
 /* All that is there, but not what comes meanwhile for ever: a mergeable frame is many buffers. */
 static bool receive_round(struct vm *vm)
 {
-	unsigned int turns = opt.ring / opt.batch + 1;
+	unsigned int turns = opt.rx_ring / opt.batch + 1;
 	bool busy = false;
 	int n;
 

@@ -49,7 +49,7 @@ struct options {
 	bool paced; /* rate says how fast */
 	enum topology topology;
 	enum vary vary;
-	uint32_t size, ring, rx_buffer, piece;
+	uint32_t size, ring, rx_ring, rx_buffer, piece;
 	uint32_t rate;     /* frames a second and sender; 0: nobody sends */
 	uint32_t flows;    /* each sender's frames belong to so many */
 	uint32_t pause_us; /* a slow VM takes what is there, then waits so long; 0: takes nothing */

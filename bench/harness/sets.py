@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Named sets of points, with who takes part and how often: bench/run --set NAME."""
+
+from dataclasses import dataclass
+
+from .points import POINTS
+from .targets import TARGETS
+
+ABLATION = ("lasthop-no-batching", "lasthop-no-preemptive-copy", "lasthop-no-offload", "lasthop-none")
+
+
+@dataclass(frozen=True)
+class Set:
+    name: str
+    text: str
+    points: tuple
+    contenders: tuple = ("lasthop", "ovs-dpdk")
+    once: tuple = ()        # these are measured in the first repetition only: references
+    repetitions: int = 5
+    seconds: float = 1.5    # measured time of a point
+
+
+SETS = {s.name: s for s in (
+    Set("quick", "the first look: the main points of each condition, in a few minutes",
+        ("polling/64", "polling/1518", "polling/64k", "polling/rtt", "shared/64", "shared/rtt", "free/64",
+         "consolidated/64", "consolidated/rtt-load", "consolidated/cpu-idle"),
+        once=("testpmd-io", "kernel", "memcpy"), repetitions=3, seconds=1.0),
+    Set("issue2", "a pair of polling VMs, frames and segments, and TCP between Linux guests",
+        ("polling/64", "polling/512", "polling/1518", "polling/64k", "polling/tcp"),
+        contenders=("lasthop", "ovs-dpdk", "testpmd-io")),
+    Set("targets", "what lasthop has promised (targets.py), and nothing else",
+        tuple(dict.fromkeys(point for target in TARGETS for point in target.points())),
+        once=("memcpy",)),
+    Set("ablation", "lasthop with each mechanism switched off, where each should matter",
+        ("shared/64", "shared/rtt", "free/64", "free/64k", "free/1518-touch", "consolidated/64", "consolidated/64k",
+         "consolidated/rtt-load", "consolidated/64k-1-pair", "polling/64k"),
+        contenders=("lasthop", *ABLATION)),
+    Set("full", "every point and every contender",
+        tuple(POINTS), contenders=("lasthop", "ovs-dpdk", "testpmd-io", "kernel", "memcpy")),
+)}
