@@ -58,19 +58,29 @@ void statistics_close(struct statistics *stats)
 	shm_close(&stats->shm);
 }
 
+/* Workers may be counting, which is why these are stores that nobody can see half of. */
+static void clear_counters(struct statistics *stats, uint32_t port)
+{
+	for (uint32_t i = 0; i < stats->threads; i++) {
+		uint64_t *counters = (uint64_t *)(void *)&stats->ports[i * FLOW_PORTS_MAX + port];
+
+		for (unsigned int j = 0; j < sizeof(struct stats_port) / sizeof(*counters); j++)
+			store_relaxed(&counters[j], 0);
+	}
+}
+
 void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state)
 {
 	struct stats_directory *entry = &stats->directory[port];
 
 	store_relaxed(&entry->sequence, entry->sequence + 1);
 	full_barrier();
-	if (name) {
+	/* When it goes and when it comes: flows that still name a port that is gone have their losses counted. */
+	if (!name || !entry->used)
+		clear_counters(stats, port);
+	memset(entry->name, 0, sizeof(entry->name));
+	if (name)
 		strncpy(entry->name, name, sizeof(entry->name) - 1);
-	} else {
-		memset(entry->name, 0, sizeof(entry->name));
-		for (uint32_t i = 0; i < stats->threads; i++)
-			memset(&stats->ports[i * FLOW_PORTS_MAX + port], 0, sizeof(struct stats_port));
-	}
 	store_relaxed(&entry->used, name != NULL);
 	store_relaxed(&entry->state, state);
 	store_release(&entry->sequence, entry->sequence + 1);

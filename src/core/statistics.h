@@ -26,7 +26,7 @@ struct statistics {
 int statistics_create(struct statistics *stats, const char *dir, uint32_t threads, uint64_t instance);
 void statistics_close(struct statistics *stats);
 
-/* name NULL: the port is gone, and its counters go back to 0 (no worker may be counting for it any more). */
+/* name NULL: the port is gone. Its counters begin at 0 when it comes, and go back to 0 then. */
 void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state);
 void statistics_fault(struct statistics *stats);
 
