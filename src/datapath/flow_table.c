@@ -248,12 +248,25 @@ struct flow_table *flow_table_create(unsigned int readers, uint32_t flows_max)
 	return table;
 }
 
+static void give_slot(struct flow_table *table, uint32_t index)
+{
+	struct slot *slot = &table->slots[index];
+
+	slot->reuses++;
+	slot->next = table->free_slot;
+	table->free_slot = index + 1;
+}
+
 static void free_dead(struct flow_table *table)
 {
 	while (table->dead_flows) {
 		struct flow *flow = table->dead_flows;
+		const struct slot *slot = &table->slots[flow->slot];
 
 		table->dead_flows = flow->next_free;
+		/* Not before: readers may have counted for the flow that was there. */
+		if (!slot->flow && slot->reuses == flow->id >> 32)
+			give_slot(table, flow->slot);
 		free(flow);
 	}
 	while (table->dead_tables) {
@@ -416,6 +429,8 @@ static void sum_counters(const struct flow_table *table, uint32_t slot, struct f
 
 static bool take_slot(struct flow_table *table, uint32_t *slot)
 {
+	if (!table->free_slot && table->slots_used == table->capacity)
+		flow_table_reclaim(table);
 	if (table->free_slot) {
 		*slot = table->free_slot - 1;
 		table->free_slot = table->slots[*slot].next;
@@ -426,14 +441,6 @@ static bool take_slot(struct flow_table *table, uint32_t *slot)
 	}
 	sum_counters(table, *slot, &table->slots[*slot].base);
 	return true;
-}
-
-static void give_slot(struct flow_table *table, uint32_t slot)
-{
-	table->slots[slot].flow = NULL;
-	table->slots[slot].reuses++;
-	table->slots[slot].next = table->free_slot;
-	table->free_slot = slot + 1;
 }
 
 static bool actions_valid(const struct flow_action *actions, uint32_t count)
@@ -512,6 +519,7 @@ int flow_table_add(struct flow_table *table, const struct flow_key *key, const s
 		flow->id = (uint64_t)table->slots[flow->slot].reuses << 32 | flow->slot;
 		error = insert_flow(table, subtable, flow);
 		if (error) {
+			table->slots[flow->slot].flow = NULL;
 			give_slot(table, flow->slot);
 			drop_subtable_if_empty(table, subtable);
 			free(flow);
@@ -538,7 +546,7 @@ int flow_table_remove(struct flow_table *table, uint64_t id)
 		return -ENOENT;
 	subtable = container_of(flow->mask, struct subtable, mask);
 	store_release(hash_table_entry(subtable->hash, flow), 0);
-	give_slot(table, slot);
+	table->slots[slot].flow = NULL;
 	table->count--;
 	subtable->count--;
 	retire_flow(table, flow);
@@ -625,8 +633,8 @@ static void lookup_subtable(const struct subtable *subtable, const union flow_wo
 		flows[missing[i]] = hash_table_find(table, &keys[missing[i]], hashes[i]);
 }
 
-void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, const struct flow **flows,
-		       unsigned int count)
+void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, bool deep,
+		       const struct flow **flows, unsigned int count)
 {
 	const struct view *view = rcu_dereference(table->view);
 	uint8_t missing[LOOKUP_BATCH];
@@ -636,6 +644,8 @@ void flow_table_lookup(const struct flow_table *table, const union flow_words *k
 	for (uint32_t i = 0; i < view->count; i++) {
 		unsigned int misses = 0;
 
+		if (unlikely(!deep && view->subtables[i]->mask.depth > FLOW_L2_WORDS))
+			continue;
 		for (unsigned int j = 0; j < count; j++) {
 			if (!flows[j])
 				missing[misses++] = (uint8_t)j;

@@ -79,9 +79,12 @@ uint32_t flow_table_generation(const struct flow_table *table);
 /* How deep packets must be parsed for the masks there are: true if beyond L2. */
 bool flow_table_needs_l4(const struct flow_table *table);
 
-/* Looks up count keys (up to 64) with NULL in flows[]; fills in what is found; entries that are set are left. */
-void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, const struct flow **flows,
-		       unsigned int count);
+/*
+ * Looks up count keys (up to 64) with NULL in flows[]; fills in what is found; entries that are set are left.
+ * deep: the keys are parsed beyond L2; if not, flows that need more are not looked at, even if they are new.
+ */
+void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, bool deep,
+		       const struct flow **flows, unsigned int count);
 
 /* reader's counters of flow; only that reader writes them. */
 struct flow_counters *flow_table_counters(struct flow_table *table, unsigned int reader, const struct flow *flow);

@@ -149,6 +149,21 @@ static void count_flows(struct forwarder *fwd)
 }
 
 /* Returns the flow of the whole batch, if it is one and nothing is lost; else NULL, and flows[] tells. */
+/* A flow may come while the batch is looked up: what follows a packet that did not find it yet waits with it. */
+static void keep_order(struct forwarder *fwd, unsigned int words)
+{
+	const struct txq_batch *batch = &fwd->batch;
+
+	for (unsigned int i = 0; i < batch->count; i++) {
+		if (likely(fwd->flows[i] || batch->packets[i].reason))
+			continue;
+		for (unsigned int j = i + 1; j < batch->count; j++) {
+			if (!memcmp(&fwd->keys[i], &fwd->keys[j], words * sizeof(fwd->keys[i].words[0])))
+				fwd->flows[j] = NULL;
+		}
+	}
+}
+
 static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
 {
 	struct txq_batch *batch = &fwd->batch;
@@ -157,6 +172,8 @@ static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
 	const bool deep = flow_table_needs_l4(fwd->dp->flows);
 	unsigned int missing = 0, lost = 0;
 
+	if (unlikely(last && !deep && last->mask->depth > FLOW_L2_WORDS))
+		last = NULL;
 	for (unsigned int i = 0; i < batch->count; i++) {
 		fwd->flows[i] = NULL;
 		if (unlikely(batch->packets[i].reason)) {
@@ -176,7 +193,7 @@ static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
 	if (likely(!missing))
 		return lost ? NULL : last;
 	/* Lost packets have stale keys, whose result nobody looks at. */
-	flow_table_lookup(fwd->dp->flows, fwd->keys, fwd->flows, batch->count);
+	flow_table_lookup(fwd->dp->flows, fwd->keys, deep, fwd->flows, batch->count);
 	for (unsigned int i = 0; i < batch->count; i++) {
 		if (batch->packets[i].reason)
 			fwd->flows[i] = NULL;
@@ -185,6 +202,7 @@ static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
 		else
 			missing--;
 	}
+	keep_order(fwd, deep ? FLOW_KEY_WORDS : FLOW_L2_WORDS);
 	stats_add(&fwd->worker_stats->flow_hits_table, missing);
 	txq->last_flow = last;
 	txq->last_flow_generation = generation;
