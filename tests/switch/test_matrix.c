@@ -115,8 +115,7 @@ static bool tx_fits(const uint8_t *side, uint32_t frame)
 {
 	uint32_t bytes = frame + VIRTIO_NET_HDR_LEN;
 
-	return bytes <= tx_buffer(side) &&
-	       (side[INDIRECT] || chain_length(side, bytes) <= 1U << side[TX_SIZE]);
+	return bytes <= tx_buffer(side) && (side[INDIRECT] || chain_length(side, bytes) <= 1U << side[TX_SIZE]);
 }
 
 static bool side_is_legal(const uint8_t *side)
@@ -214,8 +213,7 @@ static void configure(const uint8_t *side, struct netfront_config *config)
 }
 
 /* Frames of several sizes, and what the sender's offloads allow. */
-static unsigned int choose_frames(const uint8_t *from, const uint8_t *to,
-				  struct traffic_frame frames[32])
+static unsigned int choose_frames(const uint8_t *from, const uint8_t *to, struct traffic_frame frames[32])
 {
 	static const uint32_t sizes[] = {14, 60, 115, 116, 117, 128, 129, 700, 1514, JUMBO};
 	static const struct frame_spec specs[] = {
@@ -247,12 +245,11 @@ static unsigned int choose_frames(const uint8_t *from, const uint8_t *to,
 
 static void describe(const char *name, const uint8_t *side)
 {
-	print_error(
-		"%s: offload %u mergeable %u indirect %u event %u version1 %u apart %u piece %u "
-		"rx %u tx %u buffer %u polling %u regions %u\n",
-		name, side[OFFLOAD], side[MERGEABLE], side[INDIRECT], side[EVENT_IDX],
-		side[VERSION_1], side[HEADER_APART], pieces[side[PIECE]], 1U << side[RX_SIZE],
-		1U << side[TX_SIZE], rx_buffer(side), side[POLLING], side[REGIONS]);
+	print_error("%s: offload %u mergeable %u indirect %u event %u version1 %u apart %u piece %u "
+		    "rx %u tx %u buffer %u polling %u regions %u\n",
+		    name, side[OFFLOAD], side[MERGEABLE], side[INDIRECT], side[EVENT_IDX], side[VERSION_1],
+		    side[HEADER_APART], pieces[side[PIECE]], 1U << side[RX_SIZE], 1U << side[TX_SIZE], rx_buffer(side),
+		    side[POLLING], side[REGIONS]);
 }
 
 struct matrix {

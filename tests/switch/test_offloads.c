@@ -10,12 +10,10 @@
 #include "testbed.h"
 #include "traffic.h"
 
-#define GUEST_ALL \
-	(NETFRONT_FEATURES_TSO | NETFRONT_FEATURES_USO | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN))
-#define HOST_ALL                                                                  \
-	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |     \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_USO))
+#define GUEST_ALL (NETFRONT_FEATURES_TSO | NETFRONT_FEATURES_USO | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN))
+#define HOST_ALL                                                                                                   \
+	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO))
 #define BIG_BUFFER (FRAME_MAX + 64)
 
 static const struct frame_spec specs[] = {
@@ -32,11 +30,7 @@ static const struct frame_spec specs[] = {
 	 .extensions = {IPPROTO_HOPOPTS, IPPROTO_DSTOPTS},
 	 .extension_count = 2,
 	 .extension_size = 16},
-	{.version = 6,
-	 .proto = IPPROTO_UDP,
-	 .payload = 3001,
-	 .extensions = {IPPROTO_HOPOPTS},
-	 .extension_count = 1},
+	{.version = 6, .proto = IPPROTO_UDP, .payload = 3001, .extensions = {IPPROTO_HOPOPTS}, .extension_count = 1},
 	{.version = 4, .proto = IPPROTO_UDP, .payload = 1},
 	{.version = 4, .proto = IPPROTO_TCP, .payload = 0},
 	{.version = 6, .proto = IPPROTO_UDP, .payload = 1401, .tags = 1},
@@ -78,8 +72,7 @@ static void start(struct pair *pair)
 	testbed_wire(&pair->bed, pair->a, pair->b);
 }
 
-static void attach(struct pair *pair, const struct netfront_config *from,
-		   const struct netfront_config *to)
+static void attach(struct pair *pair, const struct netfront_config *from, const struct netfront_config *to)
 {
 	pair->from = testbed_attach(&pair->bed, "a", from);
 	pair->to = testbed_attach(&pair->bed, "b", to);
@@ -177,16 +170,15 @@ static void undone_for_small_buffers(void **state)
 
 static void each_offload_alone(void **state)
 {
-	static const unsigned int bits[] = {VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
-					    VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6};
+	static const unsigned int bits[] = {VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_USO4,
+					    VIRTIO_NET_F_GUEST_USO6};
 	struct pair pair;
 
 	(void)state;
 	start(&pair);
 	for (unsigned int i = 0; i < ARRAY_SIZE(bits); i++) {
 		struct netfront_config receiver = {
-			.features = NETFRONT_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) |
-				    VIRTIO_BIT(bits[i]),
+			.features = NETFRONT_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(bits[i]),
 			.rx_buffer = 1526,
 		};
 
@@ -202,9 +194,7 @@ static void untouched_for_who_takes_it(void **state)
 		{.rx_buffer = 200, .rx_size = 1024},
 		{.rx_buffer = 64, .rx_size = 2048},
 		{.rx_buffer = 4096, .piece = 1000},
-		{.rx_buffer = BIG_BUFFER,
-		 .rx_size = 16,
-		 .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)},
+		{.rx_buffer = BIG_BUFFER, .rx_size = 16, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)},
 		{.rx_buffer = BIG_BUFFER,
 		 .rx_size = 64,
 		 .piece = 4096,
@@ -243,8 +233,7 @@ static void more_segments_than_buffers(void **state)
 		.tx_size = 8,
 		.features = NETFRONT_FEATURES | HOST_ALL,
 	};
-	static const struct frame_spec large = {
-		.version = 4, .proto = IPPROTO_TCP, .payload = 65000};
+	static const struct frame_spec large = {.version = 4, .proto = IPPROTO_TCP, .payload = 65000};
 	const struct traffic_frame frames[] = {
 		{.spec = &large, .gso_size = 1448},
 		{.size = 100},
@@ -259,8 +248,7 @@ static void more_segments_than_buffers(void **state)
 	for (unsigned int size = 1; size <= 64; size *= 4) {
 		struct netfront_config receiver = {
 			.rx_size = size,
-			.features = VIRTIO_BIT(VIRTIO_F_VERSION_1) |
-				    (uint64_t)(size & 4) << VIRTIO_NET_F_GUEST_CSUM,
+			.features = VIRTIO_BIT(VIRTIO_F_VERSION_1) | (uint64_t)(size & 4) << VIRTIO_NET_F_GUEST_CSUM,
 		};
 		uint32_t segments = 0;
 
@@ -279,8 +267,7 @@ static void more_segments_than_buffers(void **state)
 	testbed_stop(&pair.bed);
 }
 
-static void expect_drop(struct pair *pair, const struct traffic_frame *frame,
-			enum drop_reason reason)
+static void expect_drop(struct pair *pair, const struct traffic_frame *frame, enum drop_reason reason)
 {
 	const struct traffic_frame good = {.size = 60};
 	struct traffic lost = {
@@ -304,10 +291,8 @@ static void expect_drop(struct pair *pair, const struct traffic_frame *frame,
 /* What fits nowhere is lost by name, and the next one passes. */
 static void too_long_for_the_receiver(void **state)
 {
-	static const struct frame_spec large = {
-		.version = 4, .proto = IPPROTO_TCP, .payload = 64000};
-	static const struct frame_spec medium = {
-		.version = 4, .proto = IPPROTO_TCP, .payload = 9000};
+	static const struct frame_spec large = {.version = 4, .proto = IPPROTO_TCP, .payload = 64000};
+	static const struct frame_spec medium = {.version = 4, .proto = IPPROTO_TCP, .payload = 9000};
 	const struct traffic_frame whole = {.spec = &large, .gso_size = 1448};
 	const struct traffic_frame jumbo = {.size = 3000};
 	const struct traffic_frame pieces = {.spec = &medium, .gso_size = 1448};
@@ -352,10 +337,8 @@ static void too_long_for_the_receiver(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(undone_for_small_buffers),
-		cmocka_unit_test(each_offload_alone),
-		cmocka_unit_test(untouched_for_who_takes_it),
-		cmocka_unit_test(more_segments_than_buffers),
+		cmocka_unit_test(undone_for_small_buffers),   cmocka_unit_test(each_offload_alone),
+		cmocka_unit_test(untouched_for_who_takes_it), cmocka_unit_test(more_segments_than_buffers),
 		cmocka_unit_test(too_long_for_the_receiver),
 	};
 

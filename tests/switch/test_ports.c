@@ -87,8 +87,7 @@ static void expect_broadcast(struct lot *lot, unsigned int from)
 	for (unsigned int i = 0; i < lot->count; i++) {
 		if (i == from)
 			continue;
-		assert_int_equal(testbed_receive(lot->ends[i], 0, NULL, got, sizeof(got)),
-				 sizeof(got));
+		assert_int_equal(testbed_receive(lot->ends[i], 0, NULL, got, sizeof(got)), sizeof(got));
 		assert_memory_equal(got, frame, sizeof(frame));
 	}
 }
@@ -135,8 +134,7 @@ static void one_to_many_ports(void **state)
 
 /* A stream from the first to the second port, while `disturb` does what it likes with the others.
  */
-static void undisturbed(struct lot *lot, unsigned int rounds,
-			void (*disturb)(struct lot *lot, unsigned int round))
+static void undisturbed(struct lot *lot, unsigned int rounds, void (*disturb)(struct lot *lot, unsigned int round))
 {
 	struct traffic traffic = {
 		.from = lot->ends[0],
@@ -248,21 +246,19 @@ static void reconfigure_receiver(struct lot *lot, unsigned int round)
 	switch (round % 4) {
 	case 0:
 	case 1:
-		assert_int_equal(vhost_frontend_set_vring_fd(&nf->fe, VHOST_USER_SET_VRING_CALL,
-							     queue->index, queue->call_fd),
-				 0);
+		assert_int_equal(
+			vhost_frontend_set_vring_fd(&nf->fe, VHOST_USER_SET_VRING_CALL, queue->index, queue->call_fd),
+			0);
 		break;
 	case 2:
-		assert_int_equal(vhost_frontend_set_vring_fd(&nf->fe, VHOST_USER_SET_VRING_KICK,
-							     queue->index, queue->kick_fd),
-				 0);
+		assert_int_equal(
+			vhost_frontend_set_vring_fd(&nf->fe, VHOST_USER_SET_VRING_KICK, queue->index, queue->kick_fd),
+			0);
 		break;
 	default:
 		/* The sender's as well: what it has posted is taken from where it was left. */
-		assert_int_equal(netfront_stop_queue(lot->ends[0], netfront_tx(lot->ends[0], 0)),
-				 0);
-		assert_int_equal(netfront_start_queue(lot->ends[0], netfront_tx(lot->ends[0], 0)),
-				 0);
+		assert_int_equal(netfront_stop_queue(lot->ends[0], netfront_tx(lot->ends[0], 0)), 0);
+		assert_int_equal(netfront_start_queue(lot->ends[0], netfront_tx(lot->ends[0], 0)), 0);
 		break;
 	}
 }
@@ -297,10 +293,10 @@ static void receive_funnel(struct funnel *funnel, struct netfront *to)
 	for (int i = 0; i < n; i++) {
 		unsigned int sender;
 
-		assert_true(netfront_frame_copy(&frames[i], 0, frame, sizeof(frame)) >= 14);
+		assert_true(netfront_frame_copy(&frames[i], 0, frame, sizeof(frame)) >= TRAFFIC_NUMBER + 4);
 		sender = frame[11] - 10u;
 		assert_true(sender < funnel->count);
-		assert_int_equal(bytes_load32(frame + 7), funnel->got[sender]);
+		assert_int_equal(bytes_load32(frame + TRAFFIC_NUMBER), funnel->got[sender]);
 		assert_int_equal(frames[i].size, some_frames[funnel->got[sender] % 3].size);
 		funnel->got[sender]++;
 		funnel->total++;
@@ -358,8 +354,7 @@ static void many_senders_to_one(void **state)
 {
 	static const struct netfront_config few = {.rx_size = 8};
 	static const struct netfront_config pieces = {.rx_size = 256, .rx_buffer = 256};
-	static const struct netfront_config plain = {.rx_size = 256,
-						     .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)};
+	static const struct netfront_config plain = {.rx_size = 256, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)};
 
 	(void)state;
 	run_funnel(3, 1, &few);
@@ -405,12 +400,10 @@ static void one_that_never_receives(void **state)
 	assert_int_equal(stats.out_packets, 64);
 	/* It comes back to life. */
 	for (unsigned int i = 0; i < 64; i++)
-		assert_int_equal(testbed_receive(lot.ends[2], 0, NULL, frame, sizeof(frame)),
-				 sizeof(frame));
+		assert_int_equal(testbed_receive(lot.ends[2], 0, NULL, frame, sizeof(frame)), sizeof(frame));
 	testbed_frame(frame, sizeof(frame), 3, 1, 7);
 	assert_int_equal(netfront_send_frame(lot.ends[0], 0, frame, sizeof(frame)), 0);
-	assert_int_equal(testbed_receive(lot.ends[2], 0, NULL, frame, sizeof(frame)),
-			 sizeof(frame));
+	assert_int_equal(testbed_receive(lot.ends[2], 0, NULL, frame, sizeof(frame)), sizeof(frame));
 	stop_lot(&lot);
 }
 

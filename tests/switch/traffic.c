@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A stream's frames are numbered; the number is in the source address, so that every packet tells
- * which frame it is (a part of). What a segment has to look like is computed from the frame that
- * was sent, field by field, with the checksum of RFC 1071 as plain as it can be written.
+ * A stream's frames are numbered, so that every packet tells which frame it is (a part of): behind the
+ * Ethernet header, or in the IP header, never in what a flow matches. What a segment has to look like is computed from
+ * the frame that was sent, field by field, with the checksum of RFC 1071 as plain as it can be written.
  */
 #include "traffic.h"
 
@@ -25,20 +25,35 @@ static const struct traffic_frame *frame_at(const struct traffic *traffic, uint3
 	return &traffic->frames[number % traffic->frame_count];
 }
 
+/* Where it matters for none of the checksums but the IPv4 header's own. */
+static void put_number(struct frame *frame, const struct frame_spec *spec, uint32_t number)
+{
+	uint8_t *ip = frame->data + frame->l3;
+
+	if (spec->version == 6) {
+		bytes_store16(ip + 2, (uint16_t)number);
+		return;
+	}
+	bytes_store16(ip + 4, (uint16_t)number);
+	bytes_store16(ip + 10, 0);
+	bytes_store16(ip + 10, (uint16_t)~frame_sum(0, ip, frame->l4 - frame->l3));
+}
+
 static void build(const struct traffic *traffic, uint32_t number, struct frame *frame)
 {
 	const struct traffic_frame *kind = frame_at(traffic, number);
 
 	if (kind->spec) {
 		frame_build(frame, kind->spec);
+		put_number(frame, kind->spec, number);
 	} else {
 		testbed_frame(frame->data, kind->size, 2, 1, number);
 		frame->length = kind->size;
+		if (kind->size >= TRAFFIC_NUMBER + 4)
+			bytes_store32(frame->data + TRAFFIC_NUMBER, number);
 	}
 	testbed_mac(frame->data, traffic->dst);
 	testbed_mac(frame->data + 6, traffic->src);
-	/* The station stays in the last byte; the number takes the others but the first. */
-	bytes_store32(frame->data + 7, number);
 }
 
 static uint8_t gso_type(const struct frame_spec *spec)
@@ -58,8 +73,7 @@ static struct virtio_net_hdr net_header(const struct traffic_frame *kind, const 
 	header.csum_start = (uint16_t)frame->l4;
 	header.csum_offset = kind->spec->proto == IPPROTO_TCP ? 16 : 6;
 	if (kind->gso_size && kind->spec->payload > kind->gso_size) {
-		header.gso_type = (uint8_t)(gso_type(kind->spec) |
-					    (kind->ecn ? VIRTIO_NET_HDR_GSO_ECN : 0));
+		header.gso_type = (uint8_t)(gso_type(kind->spec) | (kind->ecn ? VIRTIO_NET_HDR_GSO_ECN : 0));
 		header.gso_size = kind->gso_size;
 		header.hdr_len = (uint16_t)frame->payload;
 	}
@@ -75,8 +89,7 @@ static bool takes_whole(const struct traffic_frame *kind, uint64_t features)
 {
 	bool v4 = kind->spec->version == 4;
 
-	if (!has(features, VIRTIO_NET_F_GUEST_CSUM) ||
-	    (kind->ecn && !has(features, VIRTIO_NET_F_GUEST_ECN)))
+	if (!has(features, VIRTIO_NET_F_GUEST_CSUM) || (kind->ecn && !has(features, VIRTIO_NET_F_GUEST_ECN)))
 		return false;
 	if (kind->spec->proto == IPPROTO_UDP)
 		return has(features, v4 ? VIRTIO_NET_F_GUEST_USO4 : VIRTIO_NET_F_GUEST_USO6);
@@ -85,8 +98,7 @@ static bool takes_whole(const struct traffic_frame *kind, uint64_t features)
 
 uint32_t traffic_segments(const struct traffic_frame *kind, uint64_t features)
 {
-	if (!kind->spec || kind->gso_size == 0 || kind->spec->payload == 0 ||
-	    takes_whole(kind, features))
+	if (!kind->spec || kind->gso_size == 0 || kind->spec->payload == 0 || takes_whole(kind, features))
 		return 1;
 	return (kind->spec->payload + kind->gso_size - 1) / kind->gso_size;
 }
@@ -106,8 +118,7 @@ static void fill_checksum(struct frame *frame, const struct frame_spec *spec, bo
 }
 
 /* Turns the frame as it was sent into its segment `index` of `count`. */
-static void cut(struct frame *frame, const struct traffic_frame *kind, uint32_t index,
-		uint32_t count)
+static void cut(struct frame *frame, const struct traffic_frame *kind, uint32_t index, uint32_t count)
 {
 	const struct frame_spec *spec = kind->spec;
 	uint32_t from = index * kind->gso_size;
@@ -165,13 +176,13 @@ static void check(struct traffic *traffic, const struct netfront_frame *frame)
 	assert_true(traffic->received < traffic->sent);
 	expect(traffic, &header);
 	if (frame->size != expected.length)
-		print_error("frame %u, segment %u: %u bytes, not %u\n", traffic->received,
-			    traffic->segment, frame->size, expected.length);
+		print_error("frame %u, segment %u: %u bytes, not %u\n", traffic->received, traffic->segment,
+			    frame->size, expected.length);
 	assert_int_equal(frame->size, expected.length);
 	assert_int_equal(netfront_frame_copy(frame, 0, got, sizeof(got)), frame->size);
 	if (memcmp(got, expected.data, frame->size))
 		print_error("frame %u (got %u), segment %u of %u bytes\n", traffic->received,
-			    bytes_load32(got + 7), traffic->segment, frame->size);
+			    bytes_load32(got + TRAFFIC_NUMBER), traffic->segment, frame->size);
 	assert_memory_equal(got, expected.data, frame->size);
 	assert_memory_equal(&frame->header.hdr, &header, sizeof(header));
 	traffic->packets++;
@@ -231,8 +242,7 @@ static void wait_for(struct traffic *traffic)
 	if (traffic->to->config.polling || traffic->from->config.polling)
 		sched_yield();
 	else
-		assert_true(netfront_wait(traffic->to, traffic->to_pair, NETFRONT_WAIT_RX, 10) >=
-			    0);
+		assert_true(netfront_wait(traffic->to, traffic->to_pair, NETFRONT_WAIT_RX, 10) >= 0);
 }
 
 void traffic_run(struct traffic *traffic)
@@ -270,8 +280,7 @@ void traffic_run_all(struct traffic *traffics, unsigned int count)
 		assert_int_equal(traffics[i].received, traffics[i].limit);
 }
 
-void traffic_expect(struct netfront *from, struct netfront *to, const struct traffic_frame *frames,
-		    unsigned int count)
+void traffic_expect(struct netfront *from, struct netfront *to, const struct traffic_frame *frames, unsigned int count)
 {
 	struct traffic traffic = {
 		.from = from,

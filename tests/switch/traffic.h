@@ -15,6 +15,8 @@
 #include "../unit/frame.h"
 #include "vhost/netfront.h"
 
+#define TRAFFIC_NUMBER 14 /* where a plain frame has its number, 32 bits, big-endian */
+
 struct traffic_frame {
 	const struct frame_spec *spec; /* NULL: a plain frame of size bytes */
 	uint32_t size;
@@ -59,8 +61,7 @@ void traffic_run(struct traffic *traffic);
 void traffic_run_all(struct traffic *traffics, unsigned int count);
 
 /* One stream of each of these frames once. */
-void traffic_expect(struct netfront *from, struct netfront *to, const struct traffic_frame *frames,
-		    unsigned int count);
+void traffic_expect(struct netfront *from, struct netfront *to, const struct traffic_frame *frames, unsigned int count);
 
 /* Nothing more comes out at nf for a while (which is no proof, but finds what is usual). */
 void traffic_expect_silence(struct netfront *nf, unsigned int pair);
