@@ -13,7 +13,7 @@
 #include "virtio/virtio_net.h"
 
 #define COMMAND_MAX 2048
-#define MAC_SIZE 6
+#define MAC_SIZE    6
 
 struct command {
 	uint8_t class;
@@ -22,8 +22,8 @@ struct command {
 	uint8_t data[COMMAND_MAX];
 };
 
-void control_queue_start(struct control_queue *queue, const struct vring_split *ring,
-			 const struct guest_memory *memory, uint64_t features, uint16_t base)
+void control_queue_start(struct control_queue *queue, const struct vring_split *ring, const struct guest_memory *memory,
+			 uint64_t features, uint16_t base)
 {
 	queue->ring = *ring;
 	queue->walk = (struct chain_walk){
@@ -186,8 +186,8 @@ enum chain_verdict control_queue_serve(struct control_queue *queue, bool *call)
 	full_barrier();
 	if (start != queue->last_avail)
 		*call = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX)
-				? vring_passes_event(READ_ONCE(*vring_split_used_event(&queue->ring)), queue->last_avail,
-						     start)
+				? vring_passes_event(READ_ONCE(*vring_split_used_event(&queue->ring)),
+						     queue->last_avail, start)
 				: !(READ_ONCE(queue->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	return CHAIN_OK;
 }

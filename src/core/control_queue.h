@@ -34,8 +34,8 @@ struct control_queue {
 	struct chain_piece pieces[64];
 };
 
-void control_queue_start(struct control_queue *queue, const struct vring_split *ring,
-			 const struct guest_memory *memory, uint64_t features, uint16_t base);
+void control_queue_start(struct control_queue *queue, const struct vring_split *ring, const struct guest_memory *memory,
+			 uint64_t features, uint16_t base);
 
 /*
  * Answers what is in the ring, at most a ring's size of commands. CHAIN_OK, or the ring is broken. *call: the

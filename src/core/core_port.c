@@ -27,20 +27,20 @@
 #define BARRED_NS NS_PER_S
 
 /* The device's side of everything that the datapath can do, or undo for others. */
-#define FEATURES_BASE                                                                                                  \
-	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) |                                            \
-	 VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) |                               \
-	 VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
-#define FEATURES_OFFLOAD                                                                                               \
-	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |    \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) |  \
+#define FEATURES_BASE                                                                                                 \
+	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) | \
+	 VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) |                                   \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
+#define FEATURES_OFFLOAD                                                                                              \
+	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |   \
+	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | \
 	 FEATURES_GUEST_OFFLOAD)
-#define FEATURES_GUEST_OFFLOAD                                                                                         \
-	(VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) |                                   \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN) |                                    \
+#define FEATURES_GUEST_OFFLOAD                                                       \
+	(VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN) |  \
 	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
-#define FEATURES_CONTROL                                                                                               \
-	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) |                                         \
+#define FEATURES_CONTROL                                                       \
+	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) | \
 	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
 
 static uint64_t offered_features(const struct dp_port_add *config)
@@ -168,8 +168,7 @@ static void start_control(struct core_port *cp)
 	cp->control_io.fd = cp->device.rings[index].kick_fd;
 	if (cp->control_io.fd < 0 || loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
 		return;
-	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features,
-			    cp->device.rings[index].base);
+	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features, cp->device.rings[index].base);
 }
 
 static bool any_ring_started(const struct core_port *cp)

@@ -19,13 +19,13 @@ struct core_port {
 	uint32_t index;
 	enum dp_port_state state;
 	struct vhost_device device;
-	struct port *port; /* the data plane's */
+	struct port *port;        /* the data plane's */
 	struct loop_io listen_io; /* fd -1: client mode */
 	struct loop_io conn_io;   /* fd -1: not connected */
 	struct loop_io control_io;
 	struct control_queue control;
-	uint16_t pairs_wanted;    /* by the guest, through the control queue */
-	uint64_t offloads_off;    /* GUEST_* features that the guest switched off there */
+	uint16_t pairs_wanted;                 /* by the guest, through the control queue */
+	uint64_t offloads_off;                 /* GUEST_* features that the guest switched off there */
 	uint16_t base[VHOST_DEVICE_RINGS_MAX]; /* of rings that were stopped, by the last quiesce */
 	int kick_fds[VHOST_DEVICE_RINGS_MAX];  /* that the workers watch; -1 */
 	bool ring_live[VHOST_DEVICE_RINGS_MAX];

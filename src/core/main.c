@@ -26,9 +26,9 @@
 #include "lib/log.h"
 #include "lib/sandbox.h"
 
-#define EXIT_USAGE 2
-#define LINGER_US_DEFAULT 20
-#define FLOWS_DEFAULT (1U << 20)
+#define EXIT_USAGE          2
+#define LINGER_US_DEFAULT   20
+#define FLOWS_DEFAULT       (1U << 20)
 #define WORKERS_DEFAULT_MAX 8
 
 static const char usage[] =
@@ -72,18 +72,23 @@ static bool parse_number(const char *text, const char *option, uint64_t least, u
 static int parse_options(int argc, char **argv, struct options *options)
 {
 	static const struct option table[] = {
-		{"dir", required_argument, NULL, 'd'},	   {"workers", required_argument, NULL, 'w'},
-		{"linger-us", required_argument, NULL, 'l'}, {"flows-max", required_argument, NULL, 'f'},
-		{"user", required_argument, NULL, 'u'},	   {"no-sandbox", no_argument, NULL, 'n'},
-		{"log-level", required_argument, NULL, 'v'}, {"version", no_argument, NULL, 'V'},
-		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
+		{"dir", required_argument, NULL, 'd'},
+		{"workers", required_argument, NULL, 'w'},
+		{"linger-us", required_argument, NULL, 'l'},
+		{"flows-max", required_argument, NULL, 'f'},
+		{"user", required_argument, NULL, 'u'},
+		{"no-sandbox", no_argument, NULL, 'n'},
+		{"log-level", required_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint64_t number;
 	int option;
 
 	*options = (struct options){
-		.core = {.workers = cpus < 1			   ? 1
+		.core = {.workers = cpus < 1                     ? 1
 				    : cpus > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX
 								 : (unsigned int)cpus,
 			 .linger_ns = LINGER_US_DEFAULT * 1000ULL,
@@ -212,7 +217,8 @@ static void on_signal(struct loop_signals *signals, int signo)
 }
 
 #ifdef SANITIZED
-/* The search for leaks needs /proc and ptrace, which the sandbox takes away; tests/switch looks for leaks without it. */
+/* The search for leaks needs /proc and ptrace, which the sandbox takes away; tests/switch looks for leaks without it.
+ */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {

@@ -19,26 +19,26 @@
  * masked, hashed and compared as words. The first 20 bytes are all that switching by MAC address needs.
  */
 struct flow_key {
-	uint32_t in_port;    /* port index */
-	uint16_t vlan_tci;   /* outermost tag | FLOW_VLAN_PRESENT; 0: untagged */
-	uint16_t eth_type;   /* behind the outermost tag; 0: 802.3 length field */
+	uint32_t in_port;  /* port index */
+	uint16_t vlan_tci; /* outermost tag | FLOW_VLAN_PRESENT; 0: untagged */
+	uint16_t eth_type; /* behind the outermost tag; 0: 802.3 length field */
 	uint8_t eth_dst[6];
 	uint8_t eth_src[6];
-	uint8_t ip_proto;    /* behind IPv6 extension headers; later fragments have it too */
+	uint8_t ip_proto; /* behind IPv6 extension headers; later fragments have it too */
 	uint8_t ip_tos;
 	uint8_t ip_fragment; /* FLOW_FRAGMENT_* */
 	uint8_t zero;
-	uint16_t l4_src;     /* ports of TCP, UDP, SCTP; ICMP type and code; 0 in later fragments */
+	uint16_t l4_src; /* ports of TCP, UDP, SCTP; ICMP type and code; 0 in later fragments */
 	uint16_t l4_dst;
 	uint32_t zero2;
-	uint8_t ip_src[16];  /* IPv4 and ARP in the first four bytes */
+	uint8_t ip_src[16]; /* IPv4 and ARP in the first four bytes */
 	uint8_t ip_dst[16];
 };
 
 _Static_assert(sizeof(struct flow_key) == 8 * FLOW_KEY_WORDS, "a key is whole words");
 
-#define FLOW_VLAN_PRESENT 0x1000u /* host order; takes the place of the DEI bit */
-#define FLOW_FRAGMENT_ANY 1
+#define FLOW_VLAN_PRESENT   0x1000u /* host order; takes the place of the DEI bit */
+#define FLOW_FRAGMENT_ANY   1
 #define FLOW_FRAGMENT_LATER 2
 
 union flow_words {

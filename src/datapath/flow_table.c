@@ -22,12 +22,12 @@
 #include "lib/rcu.h"
 
 #define BUCKET_ENTRIES 8
-#define BUCKETS_FIRST 16
-#define PROBES_MAX 4
-#define GROW_TRIES 6
-#define LOOKUP_BATCH 64
-#define POINTER_BITS 48
-#define POINTER_MASK ((1ULL << POINTER_BITS) - 1)
+#define BUCKETS_FIRST  16
+#define PROBES_MAX     4
+#define GROW_TRIES     6
+#define LOOKUP_BATCH   64
+#define POINTER_BITS   48
+#define POINTER_MASK   ((1ULL << POINTER_BITS) - 1)
 
 struct bucket {
 	uint64_t entries[BUCKET_ENTRIES]; /* tag << 48 | pointer; 0: free */
@@ -403,7 +403,8 @@ static int insert_flow(struct flow_table *table, struct subtable *subtable, stru
 {
 	struct hash_table *bigger;
 
-	flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth, subtable->hash->seed);
+	flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth,
+				subtable->hash->seed);
 	if (hash_table_insert(subtable->hash, flow))
 		return 0;
 	/* The flow has its slot already, so that it is copied along. */
@@ -566,7 +567,8 @@ uint32_t flow_table_capacity(const struct flow_table *table)
 }
 
 void flow_table_visit_from(struct flow_table *table, uint32_t *cursor,
-			   bool (*visit)(void *arg, const struct flow *flow, const struct flow_counters *sum), void *arg)
+			   bool (*visit)(void *arg, const struct flow *flow, const struct flow_counters *sum),
+			   void *arg)
 {
 	uint32_t slot = *cursor;
 

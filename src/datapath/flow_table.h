@@ -19,7 +19,7 @@
 #include "lib/compiler.h"
 
 #define FLOW_MASKS_MAX 64
-#define FLOW_L2_WORDS 3 /* words of the key that PACKET_DEPTH_L2 fills */
+#define FLOW_L2_WORDS  3 /* words of the key that PACKET_DEPTH_L2 fills */
 
 struct flow_mask {
 	union flow_words words;

@@ -17,7 +17,7 @@
 #include "lib/clock.h"
 
 /* Misses that one queue may send up: this many at once, and one per UPCALL_COST_NS on average. */
-#define UPCALL_BURST 256
+#define UPCALL_BURST   256
 #define UPCALL_COST_NS 500000ULL
 
 struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, struct stats_port *stats,
@@ -266,7 +266,8 @@ static void expire(struct forwarder *fwd, struct port *port, unsigned int index)
 		store_relaxed(&port->rxq[queue].stalled, true);
 }
 
-/* After a delivery that was not complete: what was lost is counted at the receiver, what has waited too long is lost. */
+/* After a delivery that was not complete: what was lost is counted at the receiver, what has waited too long is lost.
+ */
 static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
 {
 	struct port *port = datapath_port(fwd->dp, to);

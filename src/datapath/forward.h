@@ -24,12 +24,12 @@
 
 struct forwarder {
 	struct datapath *dp;
-	unsigned int reader; /* of the flow table's counters */
+	unsigned int reader;      /* of the flow table's counters */
 	struct stats_port *stats; /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;
 	/* for the watchdog, atomic */
-	uint32_t calls;     /* notifications, each counted when it begins and when it ends: odd during one */
-	uint32_t call_port; /* index; whom the last one is for */
+	uint32_t calls;       /* notifications, each counted when it begins and when it ends: odd during one */
+	uint32_t call_port;   /* index; whom the last one is for */
 	uint64_t turn_now_ns; /* 0: not read yet in this turn */
 
 	/* one turn's state, by packet of the batch */

@@ -134,8 +134,7 @@ static uint32_t pseudo_header(const struct packet *packet, const struct packet_l
 }
 
 /* The plan to cut a packet; reason is returned where its headers and its net header disagree. */
-static unsigned int plan_segments(const struct packet *packet, struct offload_plan *plan,
-				  unsigned int reason)
+static unsigned int plan_segments(const struct packet *packet, struct offload_plan *plan, unsigned int reason)
 {
 	const struct virtio_net_hdr *net = &packet->net.hdr;
 	struct packet_layout layout;
@@ -187,8 +186,7 @@ static unsigned int plan_whole(const struct packet *packet, struct offload_plan 
 	uint32_t start = packet->net.hdr.csum_start;
 	uint32_t field = start + packet->net.hdr.csum_offset;
 
-	if (!(packet->net.hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
-	    field + 2 > packet->head_length)
+	if (!(packet->net.hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || field + 2 > packet->head_length)
 		return DROPPED(OUT_OFFLOAD);
 	*plan = (struct offload_plan){
 		.payload_length = packet->length - packet->head_length,
@@ -254,8 +252,7 @@ static bool takes_segmentation(const struct packet *packet, uint64_t features)
 		return has(features, VIRTIO_NET_F_GUEST_TSO6);
 	case VIRTIO_NET_HDR_GSO_UDP_L4:
 		packet_locate(packet, &layout);
-		return has(features, layout.ip_version == 4 ? VIRTIO_NET_F_GUEST_USO4
-							    : VIRTIO_NET_F_GUEST_USO6);
+		return has(features, layout.ip_version == 4 ? VIRTIO_NET_F_GUEST_USO4 : VIRTIO_NET_F_GUEST_USO6);
 	default:
 		return false;
 	}
@@ -274,8 +271,7 @@ struct offload_todo offload_todo(const struct packet *packet, uint64_t receiver_
 	return todo;
 }
 
-void offload_net(const struct packet *packet, struct offload_todo todo,
-		 struct virtio_net_hdr_mrg_rxbuf *net)
+void offload_net(const struct packet *packet, struct offload_todo todo, struct virtio_net_hdr_mrg_rxbuf *net)
 {
 	*net = packet->net;
 	net->num_buffers = 1;
@@ -291,15 +287,12 @@ void offload_net(const struct packet *packet, struct offload_todo todo,
 	}
 }
 
-unsigned int offload_plan(const struct packet *packet, struct offload_todo todo,
-			  struct offload_plan *plan)
+unsigned int offload_plan(const struct packet *packet, struct offload_todo todo, struct offload_plan *plan)
 {
-	return todo.segment ? plan_segments(packet, plan, DROPPED(OUT_OFFLOAD))
-			    : plan_whole(packet, plan);
+	return todo.segment ? plan_segments(packet, plan, DROPPED(OUT_OFFLOAD)) : plan_whole(packet, plan);
 }
 
-static void segment_ipv4(const struct offload_plan *plan, unsigned int index, uint8_t *ip,
-			 uint32_t payload)
+static void segment_ipv4(const struct offload_plan *plan, unsigned int index, uint8_t *ip, uint32_t payload)
 {
 	uint16_t sum;
 
@@ -319,9 +312,8 @@ static void segment_tcp(const struct offload_plan *plan, unsigned int index, uin
 		tcp[TCP_FLAGS] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 }
 
-void offload_segment(const struct packet *packet, const struct offload_plan *plan,
-		     unsigned int index, uint8_t header[PACKET_HEAD_MAX], uint32_t *payload_offset,
-		     uint32_t *payload_length)
+void offload_segment(const struct packet *packet, const struct offload_plan *plan, unsigned int index,
+		     uint8_t header[PACKET_HEAD_MAX], uint32_t *payload_offset, uint32_t *payload_length)
 {
 	uint32_t skipped = index * plan->segment_size;
 	uint32_t payload = min(plan->payload_length - skipped, plan->segment_size);
@@ -337,9 +329,8 @@ void offload_segment(const struct packet *packet, const struct offload_plan *pla
 	if (plan->ip_version == 4)
 		segment_ipv4(plan, index, header + plan->l3_offset, payload);
 	else
-		bytes_store16(
-			header + plan->l3_offset + 4,
-			(uint16_t)(plan->header_length - plan->l3_offset - IPV6_HEADER + payload));
+		bytes_store16(header + plan->l3_offset + 4,
+			      (uint16_t)(plan->header_length - plan->l3_offset - IPV6_HEADER + payload));
 	if (plan->ip_proto == IPPROTO_TCP)
 		segment_tcp(plan, index, header + plan->l4_offset);
 	else
@@ -348,12 +339,10 @@ void offload_segment(const struct packet *packet, const struct offload_plan *pla
 	memcpy(header + plan->checksum_field, &pseudo, sizeof(pseudo));
 }
 
-void offload_checksum(const struct offload_plan *plan, uint8_t header[PACKET_HEAD_MAX],
-		      uint64_t payload_sum)
+void offload_checksum(const struct offload_plan *plan, uint8_t header[PACKET_HEAD_MAX], uint64_t payload_sum)
 {
 	uint32_t size = plan->header_length - plan->checksum_start;
-	uint16_t value =
-		checksum_finish(checksum_add(payload_sum, header + plan->checksum_start, size, 0));
+	uint16_t value = checksum_finish(checksum_add(payload_sum, header + plan->checksum_start, size, 0));
 
 	memcpy(header + plan->checksum_field, &value, sizeof(value));
 }

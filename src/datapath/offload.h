@@ -57,8 +57,7 @@ struct offload_todo offload_todo(const struct packet *packet, uint64_t receiver_
  * The net header for the receiver: of each segment, or of the packet whole. num_buffers is 1; the
  * forwarding loop knows better where buffers are merged.
  */
-void offload_net(const struct packet *packet, struct offload_todo todo,
-		 struct virtio_net_hdr_mrg_rxbuf *net);
+void offload_net(const struct packet *packet, struct offload_todo todo, struct virtio_net_hdr_mrg_rxbuf *net);
 
 /* How a packet is cut. Offsets and lengths in bytes of frame. */
 struct offload_plan {
@@ -81,8 +80,7 @@ struct offload_plan {
  * 0, or enum drop_reason + 1 (OUT_OFFLOAD: the checksum field is not staged, or the headers are not
  * what gso_type says; HEADERS_TOO_LONG).
  */
-unsigned int offload_plan(const struct packet *packet, struct offload_todo todo,
-			  struct offload_plan *plan);
+unsigned int offload_plan(const struct packet *packet, struct offload_todo todo, struct offload_plan *plan);
 
 /*
  * Writes segment index's headers (plan->header_length bytes, from packet->head) into header:
@@ -90,12 +88,10 @@ unsigned int offload_plan(const struct packet *packet, struct offload_todo todo,
  * field the folded pseudo-header sum (as for a partial checksum). *payload_offset and
  * *payload_length say which bytes of the frame follow.
  */
-void offload_segment(const struct packet *packet, const struct offload_plan *plan,
-		     unsigned int index, uint8_t header[PACKET_HEAD_MAX], uint32_t *payload_offset,
-		     uint32_t *payload_length);
+void offload_segment(const struct packet *packet, const struct offload_plan *plan, unsigned int index,
+		     uint8_t header[PACKET_HEAD_MAX], uint32_t *payload_offset, uint32_t *payload_length);
 
 /* Completes the checksum in a segment's header, given the running sum of its payload alone. */
-void offload_checksum(const struct offload_plan *plan, uint8_t header[PACKET_HEAD_MAX],
-		      uint64_t payload_sum);
+void offload_checksum(const struct offload_plan *plan, uint8_t header[PACKET_HEAD_MAX], uint64_t payload_sum);
 
 #endif

@@ -52,8 +52,7 @@ static void locate_ipv4(const struct packet *packet, struct packet_layout *layou
 
 /* One extension header at offset at: its size; 0: the walk ends here, without a transport header.
  */
-static uint32_t locate_extension(const struct packet *packet, struct packet_layout *layout,
-				 uint8_t type, uint32_t at)
+static uint32_t locate_extension(const struct packet *packet, struct packet_layout *layout, uint8_t type, uint32_t at)
 {
 	const uint8_t *extension;
 	uint32_t size, fragment;
@@ -153,8 +152,7 @@ static uint32_t ports_header(uint8_t proto)
 }
 
 /* The four bytes of the ports, at *ports, as they stand in the packet. */
-static bool load_ports(const struct packet *packet, const struct packet_layout *layout,
-		       uint32_t *ports)
+static bool load_ports(const struct packet *packet, const struct packet_layout *layout, uint32_t *ports)
 {
 	uint32_t header = ports_header(layout->ip_proto);
 
@@ -165,8 +163,7 @@ static bool load_ports(const struct packet *packet, const struct packet_layout *
 	return true;
 }
 
-static void parse_l4(const struct packet *packet, const struct packet_layout *layout,
-		     struct flow_key *key)
+static void parse_l4(const struct packet *packet, const struct packet_layout *layout, struct flow_key *key)
 {
 	bool icmp = layout->ip_proto == (layout->ip_version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 	uint32_t ports;
@@ -180,8 +177,7 @@ static void parse_l4(const struct packet *packet, const struct packet_layout *la
 	}
 }
 
-static void parse_arp(const struct packet *packet, const struct packet_layout *layout,
-		      struct flow_key *key)
+static void parse_arp(const struct packet *packet, const struct packet_layout *layout, struct flow_key *key)
 {
 	/* Ethernet and IPv4, with their sizes; of anything else the addresses are elsewhere. */
 	static const uint8_t kind[6] = {0x00, 0x01, 0x08, 0x00, 6, 4};
@@ -193,8 +189,7 @@ static void parse_arp(const struct packet *packet, const struct packet_layout *l
 	memcpy(key->ip_dst, arp + 24, 4);
 }
 
-void packet_parse(const struct packet *packet, uint32_t in_port, enum packet_depth depth,
-		  struct flow_key *key)
+void packet_parse(const struct packet *packet, uint32_t in_port, enum packet_depth depth, struct flow_key *key)
 {
 	struct packet_layout layout;
 	const uint8_t *ip;

@@ -26,8 +26,8 @@ struct packet {
 	struct virtio_net_hdr_mrg_rxbuf net; /* private copy, checked by offload_check() */
 	uint8_t head[PACKET_HEAD_MAX];       /* the frame from its Ethernet header on */
 	uint32_t length;                     /* bytes of the whole frame */
-	uint16_t head_length; /* bytes staged in head: min(length, what was staged) */
-	uint16_t ring_head;   /* descriptor chain's head index in the sender's ring */
+	uint16_t head_length;                /* bytes staged in head: min(length, what was staged) */
+	uint16_t ring_head;                  /* descriptor chain's head index in the sender's ring */
 	uint16_t piece_count;
 	uint16_t reason;                  /* enum drop_reason + 1 once the packet is lost, else 0 */
 	const struct chain_piece *pieces; /* the whole frame; what is staged, too */
@@ -45,8 +45,7 @@ enum packet_depth {
  * its frame, and a transport header that does not fit into its IP packet. A frame has at least 14
  * bytes, all staged; the caller dropped shorter ones.
  */
-void packet_parse(const struct packet *packet, uint32_t in_port, enum packet_depth depth,
-		  struct flow_key *key);
+void packet_parse(const struct packet *packet, uint32_t in_port, enum packet_depth depth, struct flow_key *key);
 
 /*
  * A hash that is the same for all packets of a connection's direction, for spreading over queues:
@@ -88,8 +87,7 @@ static inline bool packet_type_is_tag(uint16_t type)
  * packet_parse() with PACKET_DEPTH_L2, for the loop that does it for every packet: fills the first
  * three words of key (what struct flow_key has before l4_src) and leaves the others alone.
  */
-static inline void packet_parse_l2(const struct packet *packet, uint32_t in_port,
-				   struct flow_key *key)
+static inline void packet_parse_l2(const struct packet *packet, uint32_t in_port, struct flow_key *key)
 {
 	/* A frame begins with what words 1, 2 and half of 0 are made of: few loads, few stores. */
 	const uint8_t *head = packet->head;

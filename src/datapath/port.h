@@ -22,7 +22,7 @@
 
 /* Faults that workers find: enum chain_verdict from CHAIN_BROKEN on, and these. */
 #define PORT_FAULT_MEMORY_SHRUNK CHAIN_VERDICTS
-#define PORT_FAULT_CALL_BLOCKED (CHAIN_VERDICTS + 1)
+#define PORT_FAULT_CALL_BLOCKED  (CHAIN_VERDICTS + 1)
 
 const char *port_fault_name(unsigned int fault);
 

@@ -207,7 +207,7 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 
 			return refuse(rxq, res, &before,
 				      rxq->fault != CHAIN_OK ? RXQ_BROKEN
-				      : whole_ring	     ? RXQ_TOO_LONG
+				      : whole_ring           ? RXQ_TOO_LONG
 							     : RXQ_EMPTY);
 		}
 		/* What goes back empty has a used entry, but no pieces. */
@@ -309,7 +309,8 @@ bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
 			call = true;
 		full_barrier();
 		/* Somebody may have completed the oldest one while we held the lock, and gone. */
-		if (oldest == load_acquire(&rxq->ticket_next) || !load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done))
+		if (oldest == load_acquire(&rxq->ticket_next) ||
+		    !load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done))
 			break;
 	}
 	return call;

@@ -17,9 +17,9 @@
 #include "vhost/chain.h"
 #include "virtio/virtio_net.h"
 
-#define RXQ_UNITS_MAX 32     /* packets or segments of one reservation */
-#define RXQ_PIECES_MAX 1280  /* buffers' pieces of one reservation; one packet may have 1024 */
-#define RXQ_TICKETS 64       /* reservations under way at once; a power of two */
+#define RXQ_UNITS_MAX  32   /* packets or segments of one reservation */
+#define RXQ_PIECES_MAX 1280 /* buffers' pieces of one reservation; one packet may have 1024 */
+#define RXQ_TICKETS    64   /* reservations under way at once; a power of two */
 
 struct rxq {
 	/* set by rxq_start */
@@ -39,7 +39,7 @@ struct rxq {
 	uint16_t used_reserved; /* next used entry to reserve */
 	uint16_t ticket_next;
 	bool kick_wanted;
-	bool stalled; /* atomic: gave no buffers for a whole waiting time, packets no longer wait for it */
+	bool stalled;             /* atomic: gave no buffers for a whole waiting time, packets no longer wait for it */
 	enum chain_verdict fault; /* atomic */
 
 	/* publishing: under publish_lock, but for done[], which each reservation's owner sets */
@@ -54,9 +54,9 @@ struct rxq {
 
 /* What one packet or segment was given. */
 struct rxq_unit {
-	uint16_t piece;       /* index of its first piece in the reservation */
+	uint16_t piece; /* index of its first piece in the reservation */
 	uint16_t piece_count;
-	uint16_t buffers;     /* for num_buffers */
+	uint16_t buffers; /* for num_buffers */
 };
 
 /* A reservation; in the worker's private memory. */
@@ -82,8 +82,8 @@ enum rxq_answer {
 };
 
 /* Starts at base (both indexes) with everything published. The memory table stays the caller's. */
-void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory,
-	       uint64_t features, uint16_t base, int call_fd);
+void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	       uint16_t base, int call_fd);
 uint16_t rxq_stop(struct rxq *rxq); /* the base to start from again */
 
 /*

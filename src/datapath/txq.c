@@ -361,4 +361,3 @@ bool txq_kicks_on(struct txq *txq)
 	full_barrier();
 	return txq_pending(txq);
 }
-

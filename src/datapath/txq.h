@@ -20,16 +20,16 @@
 #include "lib/compiler.h"
 #include "vhost/chain.h"
 
-#define TXQ_BATCH 32
+#define TXQ_BATCH      32
 #define TXQ_PIECES_MAX (CHAIN_PIECES_MAX + 24 * TXQ_BATCH)
 
 /* A packet that waits in the ring. */
 struct txq_waiting {
-	uint16_t position;  /* in the available ring's count */
-	uint16_t segment;   /* where to go on, if it is sent in segments */
-	uint16_t reason;    /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over */
+	uint16_t position; /* in the available ring's count */
+	uint16_t segment;  /* where to go on, if it is sent in segments */
+	uint16_t reason;   /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over */
 	uint16_t zero;
-	uint32_t port;      /* it waits for (OUT_FULL) */
+	uint32_t port; /* it waits for (OUT_FULL) */
 	uint32_t zero2;
 	uint64_t since_ns;
 };
@@ -43,8 +43,8 @@ struct txq {
 	bool event_idx;
 	bool live; /* atomic; false stops the worker at its next turn */
 	int call_fd;
-	uint32_t port;  /* index */
-	uint32_t queue; /* pair */
+	uint32_t port;   /* index */
+	uint32_t queue;  /* pair */
 	uint16_t *heads; /* by position: head of each chain that is out, once one had to wait */
 	bool *done;      /* by position: delivered or dropped, only its predecessors keep it */
 
@@ -54,7 +54,7 @@ struct txq {
 	enum chain_verdict fault;
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
-	uint64_t upcall_credit_ns; /* token bucket of misses sent up */
+	uint64_t upcall_credit_ns;    /* token bucket of misses sent up */
 	const struct flow *last_flow; /* valid as long as the table's generation is the one below */
 	uint32_t last_flow_generation;
 };

@@ -15,7 +15,7 @@
 #include "lib/compiler.h"
 
 #define UPCALL_RING_SIZE 256
-#define UPCALL_RECENT 64
+#define UPCALL_RECENT    64
 
 struct upcall {
 	struct flow_key key; /* in full depth */

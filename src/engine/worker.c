@@ -29,12 +29,12 @@
 #define QUEUES_MAX (FLOW_PORTS_MAX * PORT_PAIRS_MAX)
 #define EVENTS_MAX 64
 #define WAKE_EVENT UINT64_MAX
-#define RX_EVENT (1ULL << 63)
+#define RX_EVENT   (1ULL << 63)
 /* Queues without kicks are looked at this often at least. */
-#define POLLED_NS 200000ULL
-#define RETRY_NS 1000000ULL
+#define POLLED_NS  200000ULL
+#define RETRY_NS   1000000ULL
 /* Who is in the same notification for a whole period hangs in it. */
-#define WATCH_NS 100000000ULL
+#define WATCH_NS   100000000ULL
 
 /* The watchdog's view of one thread. */
 struct watched {
@@ -50,8 +50,8 @@ struct worker {
 	bool running;
 	int epoll_fd;
 	int wake_fd;
-	bool stop;            /* atomic */
-	bool has_waiting;     /* atomic: wake it when something changes */
+	bool stop;        /* atomic */
+	bool has_waiting; /* atomic: wake it when something changes */
 	/* by queue, atomic; set by the main thread */
 	uint64_t attention[QUEUES_MAX / 64]; /* attached lately: look at it without a kick */
 	uint64_t polled[QUEUES_MAX / 64];    /* its guest never kicks */

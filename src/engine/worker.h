@@ -17,11 +17,11 @@ struct worker_pool;
 
 struct worker_pool_config {
 	struct datapath *dp;
-	unsigned int workers;        /* 1 to STATS_WORKERS_MAX - 1 */
-	struct stats_port *ports;    /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
-	struct stats_worker *stats;  /* [workers + 1] */
-	uint64_t linger_ns;          /* how long a worker looks for more work before it sleeps */
-	struct forwarder *caller;    /* of the thread that starts the pool: its notifications are watched as well */
+	unsigned int workers;       /* 1 to STATS_WORKERS_MAX - 1 */
+	struct stats_port *ports;   /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
+	struct stats_worker *stats; /* [workers + 1] */
+	uint64_t linger_ns;         /* how long a worker looks for more work before it sleeps */
+	struct forwarder *caller;   /* of the thread that starts the pool: its notifications are watched as well */
 };
 
 /*

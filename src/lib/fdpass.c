@@ -72,8 +72,7 @@ int fdpass_listen(const char *path, int type, int backlog, mode_t mode)
 	if (sock < 0)
 		return sock;
 	/* The first keeps the file closed from its first moment, the second undoes the umask. */
-	if (fchmod(sock, mode) < 0 ||
-	    bind(sock, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+	if (fchmod(sock, mode) < 0 || bind(sock, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		error = -errno;
 	} else if (chmod(path, mode) < 0 || listen(sock, backlog) < 0) {
 		error = -errno;
@@ -150,8 +149,7 @@ static size_t fdpass_collect(struct msghdr *msg, int *fds)
 {
 	size_t n_fds = 0;
 
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg != NULL;
-	     cmsg = CMSG_NXTHDR(msg, cmsg)) {
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg != NULL; cmsg = CMSG_NXTHDR(msg, cmsg)) {
 		size_t n;
 
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)

@@ -37,8 +37,7 @@ int fdpass_accept(int listener) must_check;
  * Returns the bytes sent, which on a stream may be fewer than given: the descriptors have then gone
  * with them. `n_fds` up to FDPASS_MAX; they stay open here. -EPIPE instead of a signal.
  */
-ssize_t fdpass_send(int sock, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds)
-	must_check;
+ssize_t fdpass_send(int sock, const struct iovec *iov, size_t n_iov, const int *fds, size_t n_fds) must_check;
 
 /*
  * Returns the bytes received, 0 when the peer has closed; `*n_fds` descriptors, at most `max_fds`,
@@ -46,8 +45,7 @@ ssize_t fdpass_send(int sock, const struct iovec *iov, size_t n_iov, const int *
  * `max_fds` or than this process may open, -EMSGSIZE when a packet was longer than `size`; the data
  * are lost and the connection should be ended.
  */
-ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *n_fds)
-	must_check;
+ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *n_fds) must_check;
 
 /* Closes all of them and sets them to -1; those that are negative are skipped. */
 void fdpass_close(int *fds, size_t n_fds);

@@ -63,8 +63,8 @@ static size_t log_printable(const unsigned char *s)
 	else
 		return 0;
 	/* Overlong forms and surrogates. */
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] >= 0x90))
 		return 0;
 	/* The terminating zero is no continuation byte, so this stops in time. */
 	for (size_t i = 1; i < size; i++) {
@@ -103,8 +103,7 @@ static size_t log_escape(char *out, size_t size, const char *text)
 	return used;
 }
 
-static void printf_like(3, 0)
-	log_line(int level, uint64_t suppressed, const char *format, va_list args)
+static void printf_like(3, 0) log_line(int level, uint64_t suppressed, const char *format, va_list args)
 {
 	char text[LOG_LINE_MAX];
 	char line[LOG_LINE_MAX];
@@ -115,8 +114,7 @@ static void printf_like(3, 0)
 	int n;
 
 	if (suppressed > 0)
-		suffix_size = (size_t)snprintf(suffix, sizeof(suffix),
-					       " (%llu like this not shown)",
+		suffix_size = (size_t)snprintf(suffix, sizeof(suffix), " (%llu like this not shown)",
 					       (unsigned long long)suppressed);
 	/* %m in the format means the errno of the caller. */
 	errno = saved_errno;
@@ -157,8 +155,7 @@ static bool log_limit_take(struct log_limit *limit)
 		next = max(old, now) + NS_PER_S;
 		if (next > now + LOG_LIMIT_BURST * NS_PER_S)
 			return false;
-	} while (!__atomic_compare_exchange_n(&limit->next_ns, &old, next, false, __ATOMIC_RELAXED,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(&limit->next_ns, &old, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 	return true;
 }
 

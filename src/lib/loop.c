@@ -176,8 +176,7 @@ static int loop_timeout(const struct loop *loop, int timeout_ms)
 
 int loop_run_once(struct loop *loop, int timeout_ms)
 {
-	int n = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH,
-			   loop_timeout(loop, timeout_ms));
+	int n = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH, loop_timeout(loop, timeout_ms));
 
 	if (n < 0 && errno != EINTR)
 		return -errno;

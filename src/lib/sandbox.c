@@ -240,17 +240,15 @@ static void sandbox_emit(struct sandbox_program *program, struct sock_filter ins
 static void sandbox_allow(struct sandbox_program *program, const int *calls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		sandbox_emit(program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-								   (uint32_t)calls[i], 0, 1));
 		sandbox_emit(program,
-			     (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+			     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i], 0, 1));
+		sandbox_emit(program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	}
 }
 
 int sandbox_seccomp(const int *allowed, size_t n, enum sandbox_verdict verdict)
 {
-	uint32_t other = verdict == SANDBOX_EPERM ? (SECCOMP_RET_ERRNO | EPERM)
-						  : SECCOMP_RET_KILL_PROCESS;
+	uint32_t other = verdict == SANDBOX_EPERM ? (SECCOMP_RET_ERRNO | EPERM) : SECCOMP_RET_KILL_PROCESS;
 	struct sandbox_program program = {.length = 0};
 	struct sock_fprog filter;
 	long result;
@@ -260,14 +258,12 @@ int sandbox_seccomp(const int *allowed, size_t n, enum sandbox_verdict verdict)
 		return sandbox_failed("seccomp", "raise SANDBOX_MAX_CALLS");
 	}
 	/* A number means another call under another architecture's convention. */
-	sandbox_emit(&program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-							    offsetof(struct seccomp_data, arch)));
 	sandbox_emit(&program,
-		     (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SANDBOX_ARCH, 1, 0));
+		     (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)));
+	sandbox_emit(&program, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SANDBOX_ARCH, 1, 0));
+	sandbox_emit(&program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
 	sandbox_emit(&program,
-		     (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
-	sandbox_emit(&program, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-							    offsetof(struct seccomp_data, nr)));
+		     (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 	sandbox_allow(&program, allowed, n);
 	sandbox_allow(&program, sandbox_sanitizer_calls, ARRAY_SIZE(sandbox_sanitizer_calls));
 	sandbox_emit(&program, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, other));

@@ -46,8 +46,7 @@ int shm_create(struct shm *shm, const char *dir, const char *name, size_t size, 
 	if (size == 0 || size > PTRDIFF_MAX)
 		return -EINVAL;
 	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path) ||
-	    snprintf(temporary, sizeof(temporary), "%s/.%s.new", dir, name) >=
-		    (int)sizeof(temporary))
+	    snprintf(temporary, sizeof(temporary), "%s/.%s.new", dir, name) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	/* One that a killed predecessor was making. */
 	unlink(temporary);

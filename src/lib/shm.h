@@ -25,8 +25,7 @@ struct shm {
  * It appears under its name with its size and permissions, but not filled: its first words should
  * say when it is.
  */
-int shm_create(struct shm *shm, const char *dir, const char *name, size_t size, mode_t mode)
-	must_check;
+int shm_create(struct shm *shm, const char *dir, const char *name, size_t size, mode_t mode) must_check;
 
 /* Maps it read-only. -ENODATA: no regular file, or smaller than `min_size`. */
 int shm_attach(struct shm *shm, const char *path, size_t min_size) must_check;

@@ -19,13 +19,13 @@
 
 #include "datapath/flow.h"
 
-#define DP_VERSION 1
+#define DP_VERSION     1
 #define DP_SOCKET_NAME "datapath.sock"
 #define DP_MESSAGE_MAX 16384 /* bytes of one message, header included */
-#define DP_PORTS_MAX FLOW_PORTS_MAX
-#define DP_NAME_SIZE 32      /* port and bridge names, NUL included: [A-Za-z0-9._-]+ */
-#define DP_PATH_SIZE 108     /* a Unix socket's path, NUL included */
-#define DP_PACKET_MAX 1600   /* bytes of frame in PACKET_OUT */
+#define DP_PORTS_MAX   FLOW_PORTS_MAX
+#define DP_NAME_SIZE   32   /* port and bridge names, NUL included: [A-Za-z0-9._-]+ */
+#define DP_PATH_SIZE   108  /* a Unix socket's path, NUL included */
+#define DP_PACKET_MAX  1600 /* bytes of frame in PACKET_OUT */
 
 enum dp_type {
 	DP_HELLO = 1,    /* dp_hello -> dp_hello */
@@ -54,13 +54,13 @@ struct dp_header {
 };
 
 struct dp_hello {
-	uint32_t version;   /* DP_VERSION; another one is answered with -EPROTO and the core's own */
+	uint32_t version; /* DP_VERSION; another one is answered with -EPROTO and the core's own */
 	uint32_t ports_max;
 	uint32_t flows_max;
 	uint32_t workers;
-	uint32_t pid;       /* of the answering process */
+	uint32_t pid; /* of the answering process */
 	uint32_t zero;
-	uint64_t instance;  /* changes when the data plane starts anew */
+	uint64_t instance; /* changes when the data plane starts anew */
 };
 
 enum dp_port_mode { DP_PORT_SERVER = 0, DP_PORT_CLIENT = 1 };
@@ -74,7 +74,7 @@ struct dp_port_add {
 	uint32_t wait_us;         /* bound of back-pressure towards this port, microseconds; 0: the default */
 	uint16_t mtu;             /* offered as VIRTIO_NET_F_MTU; 0: not offered */
 	uint16_t zero;
-	uint64_t features_off;    /* virtio feature bits not to offer */
+	uint64_t features_off; /* virtio feature bits not to offer */
 };
 
 struct dp_port_id {

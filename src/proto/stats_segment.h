@@ -19,9 +19,9 @@
 #include "lib/compiler.h"
 #include "proto/datapath_proto.h"
 
-#define STATS_FILE_NAME "stats"
-#define STATS_MAGIC 0x7374617473686c31ULL /* changes with the layout */
-#define STATS_DROPS_MAX 40
+#define STATS_FILE_NAME   "stats"
+#define STATS_MAGIC       0x7374617473686c31ULL /* changes with the layout */
+#define STATS_DROPS_MAX   40
 #define STATS_WORKERS_MAX 64
 
 _Static_assert((int)DROP_COUNT <= STATS_DROPS_MAX, "room for every drop reason");
@@ -31,12 +31,12 @@ struct stats_port {
 	uint64_t in_bytes;
 	uint64_t out_packets;
 	uint64_t out_bytes;
-	uint64_t out_segmented; /* of out_packets, those that were cut out of larger ones for this port */
+	uint64_t out_segmented;   /* of out_packets, those that were cut out of larger ones for this port */
 	uint64_t out_checksummed; /* packets whose checksum was filled for this port */
-	uint64_t calls;        /* notifications sent to the guest */
-	uint64_t kicks;        /* notifications from the guest that were seen */
-	uint64_t upcalls;      /* misses sent up for packets of this port */
-	uint64_t waits;        /* packets that waited in this port's ring at least once */
+	uint64_t calls;           /* notifications sent to the guest */
+	uint64_t kicks;           /* notifications from the guest that were seen */
+	uint64_t upcalls;         /* misses sent up for packets of this port */
+	uint64_t waits;           /* packets that waited in this port's ring at least once */
 	uint64_t spare[6];
 	uint64_t drops[STATS_DROPS_MAX];
 } __attribute__((aligned(CACHE_LINE)));
@@ -67,15 +67,15 @@ struct stats_header {
 	uint64_t magic;
 	uint32_t ports_max;
 	uint32_t workers;
-	uint32_t drops;      /* reasons in use */
-	uint32_t pid;        /* of the core */
-	uint64_t instance;   /* as in dp_hello */
-	uint64_t start_ns;   /* CLOCK_MONOTONIC */
+	uint32_t drops;            /* reasons in use */
+	uint32_t pid;              /* of the core */
+	uint64_t instance;         /* as in dp_hello */
+	uint64_t start_ns;         /* CLOCK_MONOTONIC */
 	uint64_t directory_offset; /* bytes from the segment's start: struct stats_directory[ports_max] */
 	uint64_t workers_offset;   /* struct stats_worker[workers] */
 	uint64_t ports_offset;     /* struct stats_port[workers][ports_max] */
 	uint64_t size;
-	uint64_t faults;     /* connections and rings quarantined since the start */
+	uint64_t faults; /* connections and rings quarantined since the start */
 	uint64_t spare[6];
 	char drop_names[STATS_DROPS_MAX][24];
 } __attribute__((aligned(CACHE_LINE)));

@@ -48,8 +48,8 @@ static enum chain_verdict enter_indirect(struct chain_walk *walk, const struct v
 	return CHAIN_OK;
 }
 
-static enum chain_verdict add_piece(struct chain_walk *walk, const struct vring_desc *desc,
-				    struct chain_piece *pieces, unsigned int room, unsigned int *count)
+static enum chain_verdict add_piece(struct chain_walk *walk, const struct vring_desc *desc, struct chain_piece *pieces,
+				    unsigned int room, unsigned int *count)
 {
 	const bool writable = desc->flags & VRING_DESC_F_WRITE;
 	uint8_t *data;
@@ -68,8 +68,8 @@ static enum chain_verdict add_piece(struct chain_walk *walk, const struct vring_
 	return CHAIN_OK;
 }
 
-enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces,
-			       unsigned int room, unsigned int *count)
+enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces, unsigned int room,
+			       unsigned int *count)
 {
 	struct table table = {.desc = walk->ring->desc, .size = walk->ring->size};
 	enum chain_verdict verdict = CHAIN_OK;
@@ -100,7 +100,7 @@ enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct ch
 			return verdict;
 		if (--budget == 0)
 			return table.size <= CHAIN_PIECES_MAX ? CHAIN_LOOP
-			       : verdict != CHAIN_OK	      ? verdict
+			       : verdict != CHAIN_OK          ? verdict
 							      : CHAIN_LENGTH;
 		index = desc.next;
 		if (index >= table.size)

@@ -48,9 +48,9 @@ const char *chain_verdict_name(enum chain_verdict verdict); /* like "ring-loop";
 struct chain_walk {
 	const struct vring_split *ring;
 	const struct guest_memory *memory;
-	bool indirect; /* VIRTIO_F_RING_INDIRECT_DESC was negotiated */
-	bool writable; /* buffers are for the device to write, not to read */
-	bool mixed;    /* first the ones to read, then the ones to write: control queues */
+	bool indirect;         /* VIRTIO_F_RING_INDIRECT_DESC was negotiated */
+	bool writable;         /* buffers are for the device to write, not to read */
+	bool mixed;            /* first the ones to read, then the ones to write: control queues */
 	unsigned int readable; /* with mixed, set by chain_fetch: how many pieces are to read */
 	unsigned int hint;
 };
@@ -59,8 +59,8 @@ struct chain_walk {
  * Walks the chain at head into pieces[], room of which there are. On CHAIN_OK *count pieces are filled.
  * Time is bounded by CHAIN_PIECES_MAX, and by the ring's size.
  */
-enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces,
-			       unsigned int room, unsigned int *count);
+enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces, unsigned int room,
+			       unsigned int *count);
 
 /*
  * The common case inline: a chain of one direct buffer. Everything else goes to chain_fetch.

@@ -52,8 +52,7 @@ static bool watch_read(const struct watch *entry, struct watch *copy)
 	return (copy->sequence & 1) == 0 && load_relaxed(&entry->sequence) == copy->sequence;
 }
 
-static void watch_write(struct watch *entry, uintptr_t start, size_t size, size_t page,
-			struct guest_memory *memory)
+static void watch_write(struct watch *entry, uintptr_t start, size_t size, size_t page, struct guest_memory *memory)
 {
 	uint32_t sequence = load_relaxed(&entry->sequence);
 
@@ -77,8 +76,7 @@ static int watch_add(void *map, size_t size, size_t page, struct guest_memory *m
 
 	for (index = 0; index < WATCH_CHUNKS * WATCH_CHUNK; index++) {
 		if (index % WATCH_CHUNK == 0 && watch_chunks[index / WATCH_CHUNK] == NULL) {
-			struct watch *chunk = mmap(NULL, WATCH_CHUNK * sizeof(*chunk),
-						   PROT_READ | PROT_WRITE,
+			struct watch *chunk = mmap(NULL, WATCH_CHUNK * sizeof(*chunk), PROT_READ | PROT_WRITE,
 						   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 			if (chunk == MAP_FAILED)
@@ -110,8 +108,7 @@ static bool watch_replace(const struct watch *entry, uintptr_t addr)
 
 	/* The bare call, because nobody promises that mmap() works in a signal handler. */
 	return syscall(SYS_mmap, entry->start, entry->size, prot, flags, -1L, 0L) != -1 ||
-	       syscall(SYS_mmap, align_down(addr, entry->page), entry->page, prot, flags, -1L,
-		       0L) != -1;
+	       syscall(SYS_mmap, align_down(addr, entry->page), entry->page, prot, flags, -1L, 0L) != -1;
 }
 
 /* Runs in any thread, in the middle of any access to guest memory: no locks, no log, errno kept. */
@@ -129,8 +126,7 @@ static void guest_memory_sigbus(int signal, siginfo_t *info, void *context)
 		if (chunk == NULL)
 			break;
 		for (unsigned int j = 0; j < WATCH_CHUNK; j++) {
-			if (!watch_read(&chunk[j], &entry) || entry.start == 0 ||
-			    addr - entry.start >= entry.size)
+			if (!watch_read(&chunk[j], &entry) || entry.start == 0 || addr - entry.start >= entry.size)
 				continue;
 			if (!watch_replace(&entry, addr))
 				goto fatal;
@@ -164,8 +160,7 @@ void guest_memory_reset(struct guest_memory *memory)
 }
 
 /* Where in its file it began does not matter. */
-static bool guest_region_is(const struct guest_region *mapped,
-			    const struct vhost_user_region *region)
+static bool guest_region_is(const struct guest_region *mapped, const struct vhost_user_region *region)
 {
 	return mapped->guest_addr == region->guest_addr && mapped->size == region->size &&
 	       mapped->user_addr == region->user_addr;
@@ -177,14 +172,13 @@ static bool guest_ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64
 }
 
 /* What the numbers alone tell. Sets *position to the region's place in the table. */
-static int guest_memory_check(const struct guest_memory *memory,
-			      const struct vhost_user_region *region, unsigned int *position)
+static int guest_memory_check(const struct guest_memory *memory, const struct vhost_user_region *region,
+			      unsigned int *position)
 {
 	if (region->size == 0 || region->size > UINT64_MAX - region->guest_addr ||
 	    region->size > UINT64_MAX - region->user_addr)
 		return -EINVAL;
-	if (!is_aligned(region->guest_addr | region->user_addr | region->mmap_offset,
-			GUEST_REGION_ALIGN))
+	if (!is_aligned(region->guest_addr | region->user_addr | region->mmap_offset, GUEST_REGION_ALIGN))
 		return -EINVAL;
 	*position = 0;
 	for (unsigned int i = 0; i < memory->count; i++) {
@@ -192,10 +186,8 @@ static int guest_memory_check(const struct guest_memory *memory,
 
 		if (guest_region_is(other, region))
 			return -EALREADY;
-		if (guest_ranges_overlap(region->guest_addr, region->size, other->guest_addr,
-					 other->size) ||
-		    guest_ranges_overlap(region->user_addr, region->size, other->user_addr,
-					 other->size))
+		if (guest_ranges_overlap(region->guest_addr, region->size, other->guest_addr, other->size) ||
+		    guest_ranges_overlap(region->user_addr, region->size, other->user_addr, other->size))
 			return -EEXIST;
 		if (other->guest_addr < region->guest_addr)
 			*position = i + 1;
@@ -246,8 +238,7 @@ int guest_memory_add(struct guest_memory *memory, const struct vhost_user_region
 	if (map_size > GUEST_MEMORY_BYTES_MAX - mapped)
 		return -ENOSPC;
 
-	map = mmap(NULL, map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-		   (off_t)offset);
+	map = mmap(NULL, map_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
 	if (map == MAP_FAILED)
 		return -errno;
 	rc = watch_add(map, map_size, page, memory);
@@ -302,8 +293,7 @@ void guest_memory_clear(struct guest_memory *memory)
 	guest_memory_reset(memory);
 }
 
-void *guest_memory_at_user_addr(const struct guest_memory *memory, uint64_t user_addr,
-				uint64_t size)
+void *guest_memory_at_user_addr(const struct guest_memory *memory, uint64_t user_addr, uint64_t size)
 {
 	for (unsigned int i = 0; i < memory->count; i++) {
 		const struct guest_region *region = &memory->regions[i];
@@ -315,8 +305,7 @@ void *guest_memory_at_user_addr(const struct guest_memory *memory, uint64_t user
 	return NULL;
 }
 
-void *guest_memory_search(const struct guest_memory *memory, uint64_t addr, uint32_t size,
-			  unsigned int *hint)
+void *guest_memory_search(const struct guest_memory *memory, uint64_t addr, uint32_t size, unsigned int *hint)
 {
 	unsigned int low = 0, high = memory->count;
 	const struct guest_region *region;
@@ -333,8 +322,7 @@ void *guest_memory_search(const struct guest_memory *memory, uint64_t addr, uint
 	if (low == 0)
 		return NULL;
 	region = &memory->regions[low - 1];
-	if (addr - region->guest_addr >= region->size ||
-	    size > region->size - (addr - region->guest_addr))
+	if (addr - region->guest_addr >= region->size || size > region->size - (addr - region->guest_addr))
 		return NULL;
 	*hint = low - 1;
 	return region->host + (addr - region->guest_addr);

@@ -79,8 +79,7 @@ int guest_memory_remove(struct guest_memory *memory, const struct vhost_user_reg
 void guest_memory_clear(struct guest_memory *memory);
 
 /* Pointer to [user_addr, user_addr + size) by the front end's addresses (ring areas), or NULL. */
-void *guest_memory_at_user_addr(const struct guest_memory *memory, uint64_t user_addr,
-				uint64_t size);
+void *guest_memory_at_user_addr(const struct guest_memory *memory, uint64_t user_addr, uint64_t size);
 
 static inline bool guest_memory_faulted(const struct guest_memory *memory)
 {
@@ -88,16 +87,15 @@ static inline bool guest_memory_faulted(const struct guest_memory *memory)
 }
 
 /* The slow half of guest_memory_translate: searches the table; sets *hint to the region found. */
-void *guest_memory_search(const struct guest_memory *memory, uint64_t addr, uint32_t size,
-			  unsigned int *hint);
+void *guest_memory_search(const struct guest_memory *memory, uint64_t addr, uint32_t size, unsigned int *hint);
 
 /*
  * Pointer to [addr, addr + size) of the guest's address space, or NULL if that is not wholly inside
  * one region. *hint is the caller's private memory of the region that served last (any value
  * is safe).
  */
-static inline void *guest_memory_translate(const struct guest_memory *memory, uint64_t addr,
-					   uint32_t size, unsigned int *hint)
+static inline void *guest_memory_translate(const struct guest_memory *memory, uint64_t addr, uint32_t size,
+					   unsigned int *hint)
 {
 	if (likely(*hint < memory->count)) {
 		const struct guest_region *region = &memory->regions[*hint];

@@ -117,13 +117,11 @@ void vhost_device_disconnect(struct vhost_device *dev, enum vhost_fault fault)
 	if (dev->sock < 0)
 		return;
 	if (fault == VHOST_FAULT_HANGUP)
-		log_limited(&dev->log_limit, LOG_INFO, "%s: front end disconnected",
-			    dev->config.name);
+		log_limited(&dev->log_limit, LOG_INFO, "%s: front end disconnected", dev->config.name);
 	else
-		log_limited(&dev->log_limit, LOG_WARN,
-			    "%s: front end disconnected: %s (last message %s, %u)",
-			    dev->config.name, vhost_fault_name(fault),
-			    message != NULL ? message->name : "unknown", dev->msg.header.request);
+		log_limited(&dev->log_limit, LOG_WARN, "%s: front end disconnected: %s (last message %s, %u)",
+			    dev->config.name, vhost_fault_name(fault), message != NULL ? message->name : "unknown",
+			    dev->msg.header.request);
 	dev->ops->quiesce(dev);
 	for (unsigned int i = 0; i < VHOST_DEVICE_RINGS_MAX; i++)
 		vhost_ring_reset(&dev->rings[i]);
@@ -145,8 +143,7 @@ static enum vhost_fault vhost_device_answer(struct vhost_device *dev)
 	};
 
 	header->flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-	if (fdpass_send(dev->sock, iov, ARRAY_SIZE(iov), NULL, 0) !=
-	    (ssize_t)(sizeof(*header) + header->size))
+	if (fdpass_send(dev->sock, iov, ARRAY_SIZE(iov), NULL, 0) != (ssize_t)(sizeof(*header) + header->size))
 		return VHOST_FAULT_IO;
 	return VHOST_FAULT_NONE;
 }
@@ -177,8 +174,8 @@ static enum vhost_fault vhost_device_handle(struct vhost_device *dev)
 	need_reply = need_reply && !message->answers &&
 		     (dev->protocol_features & (1ULL << VHOST_USER_PROTOCOL_F_REPLY_ACK));
 	if (need_reply && vhost_fault_refusable(fault)) {
-		log_limited(&dev->log_limit, LOG_WARN, "%s: %s refused: %s", dev->config.name,
-			    message->name, vhost_fault_name(fault));
+		log_limited(&dev->log_limit, LOG_WARN, "%s: %s refused: %s", dev->config.name, message->name,
+			    vhost_fault_name(fault));
 		dev->refused++;
 		granted = false;
 		fault = VHOST_FAULT_NONE;
@@ -211,8 +208,7 @@ static enum vhost_fault vhost_device_check_header(const struct vhost_device *dev
  * Receives into buf until *have bytes (counted from buf) are size. VHOST_FAULT_NONE with less: no
  * more is there at the moment.
  */
-static enum vhost_fault vhost_device_fill(struct vhost_device *dev, void *buf, size_t have,
-					  size_t size)
+static enum vhost_fault vhost_device_fill(struct vhost_device *dev, void *buf, size_t have, size_t size)
 {
 	size_t n_fds;
 	ssize_t n;
@@ -249,8 +245,7 @@ enum vhost_fault vhost_device_receive(struct vhost_device *dev)
 		if (fault != VHOST_FAULT_NONE)
 			return fault;
 	}
-	fault = vhost_device_fill(dev, &dev->msg.payload, dev->received - header_size,
-				  dev->msg.header.size);
+	fault = vhost_device_fill(dev, &dev->msg.payload, dev->received - header_size, dev->msg.header.size);
 	if (fault != VHOST_FAULT_NONE || dev->received < header_size + dev->msg.header.size)
 		return fault;
 	dev->received = 0;

@@ -27,8 +27,7 @@
 #include "virtio/vring.h"
 
 #define VHOST_DEVICE_PAIRS_MAX 16
-#define VHOST_DEVICE_RINGS_MAX \
-	(2 * VHOST_DEVICE_PAIRS_MAX + 1) /* the control queue is the last one */
+#define VHOST_DEVICE_RINGS_MAX (2 * VHOST_DEVICE_PAIRS_MAX + 1) /* the control queue is the last one */
 
 /* Why a connection ended. Names (vhost_fault_name) are part of the interface: log, counters, port
  * show. */
@@ -41,10 +40,10 @@ enum vhost_fault {
 	VHOST_FAULT_SIZE,        /* payload size is not the request's */
 	VHOST_FAULT_DESCRIPTORS, /* missing, surplus or truncated descriptors */
 	VHOST_FAULT_QUEUE_INDEX,
-	VHOST_FAULT_QUEUE_SIZE,   /* not a power of two up to 32768 */
-	VHOST_FAULT_RING_ADDRESS, /* ring area outside memory, across regions or misaligned */
-	VHOST_FAULT_FEATURES, /* bits set that were not offered, or changed under running rings */
-	VHOST_FAULT_REGION,   /* empty, wraps, exceeds its file, or overlaps */
+	VHOST_FAULT_QUEUE_SIZE,    /* not a power of two up to 32768 */
+	VHOST_FAULT_RING_ADDRESS,  /* ring area outside memory, across regions or misaligned */
+	VHOST_FAULT_FEATURES,      /* bits set that were not offered, or changed under running rings */
+	VHOST_FAULT_REGION,        /* empty, wraps, exceeds its file, or overlaps */
 	VHOST_FAULT_MEMORY_FILE,   /* not a memory file, or cannot be mapped (may be refused) */
 	VHOST_FAULT_EVENT_FD,      /* kick, call or err is not an eventfd, pipe or socket */
 	VHOST_FAULT_STATE,         /* request in a state that does not allow it */
@@ -116,10 +115,10 @@ struct vhost_device {
 	uint64_t protocol_offered;  /* 0: not asked for yet */
 	bool owned;                 /* SET_OWNER has been seen */
 	bool features_set;
-	uint8_t status;    /* virtio device status (SET_STATUS) */
-	uint8_t mac[6];    /* configuration space: config.mac until the guest writes its own */
-	uint64_t messages; /* handled since the start, all connections */
-	uint64_t refused;  /* answered with "no", all connections */
+	uint8_t status;              /* virtio device status (SET_STATUS) */
+	uint8_t mac[6];              /* configuration space: config.mac until the guest writes its own */
+	uint64_t messages;           /* handled since the start, all connections */
+	uint64_t refused;            /* answered with "no", all connections */
 	enum vhost_fault last_fault; /* of the last connection that ended */
 	struct log_limit log_limit;
 	struct guest_memory memory;
@@ -155,8 +154,7 @@ void vhost_device_disconnect(struct vhost_device *dev, enum vhost_fault fault);
  * True if ring index is complete, started and enabled, and its areas lie in memory; fills *ring
  * then. (Enabled does not matter for the control queue.)
  */
-bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index,
-			     struct vring_split *ring);
+bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_split *ring);
 
 /* Index of the control queue under the negotiated features, or -1: 2 * pairs with MQ, else 2. */
 int vhost_device_control_index(const struct vhost_device *dev);

@@ -121,18 +121,15 @@ static enum vhost_fault vhost_handle_set_features(struct vhost_device *dev)
 static uint64_t vhost_message_protocol_features(const struct vhost_device *dev)
 {
 	uint64_t features = BIT(VHOST_USER_PROTOCOL_F_RARP) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-			    BIT(VHOST_USER_PROTOCOL_F_MTU) |
-			    BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
-			    BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) |
-			    BIT(VHOST_USER_PROTOCOL_F_STATUS);
+			    BIT(VHOST_USER_PROTOCOL_F_MTU) | BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+			    BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT(VHOST_USER_PROTOCOL_F_STATUS);
 
 	if (dev->protocol_offered != 0)
 		return dev->protocol_offered;
 	if (dev->config.pairs > 1)
 		features |= BIT(VHOST_USER_PROTOCOL_F_MQ);
 	if (dev->owned)
-		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
-			    BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
+		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIG) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
 	return features;
 }
 
@@ -272,8 +269,7 @@ static bool config_fits(const struct vhost_device *dev)
 {
 	const struct vhost_user_config *config = &dev->msg.payload.config;
 
-	return config->size <= VHOST_USER_CONFIG_MAX &&
-	       config->offset <= VHOST_USER_CONFIG_MAX - config->size &&
+	return config->size <= VHOST_USER_CONFIG_MAX && config->offset <= VHOST_USER_CONFIG_MAX - config->size &&
 	       dev->msg.header.size == offsetof(struct vhost_user_config, region) + config->size;
 }
 
@@ -343,10 +339,8 @@ static enum vhost_fault vhost_handle_set_config(struct vhost_device *dev)
 #define BUSY  false
 
 #define ROW(request, handler, payload, descriptors, feature, answers, quiesces) \
-	[VHOST_USER_##request] = {#request, vhost_handle_##handler,             \
-				  payload,  VHOST_FDS_##descriptors,            \
-				  feature,  answers,                            \
-				  quiesces}
+	[VHOST_USER_##request] = {                                              \
+		#request, vhost_handle_##handler, payload, VHOST_FDS_##descriptors, feature, answers, quiesces}
 
 /* clang-format off */
 static const struct vhost_message vhost_messages[] = {
@@ -392,14 +386,12 @@ const struct vhost_message *vhost_message_find(const struct vhost_device *dev, u
 	if (request >= ARRAY_SIZE(vhost_messages) || vhost_messages[request].handle == NULL)
 		return NULL;
 	message = &vhost_messages[request];
-	if (message->feature != VHOST_ALWAYS &&
-	    !(vhost_message_protocol_features(dev) & BIT(message->feature)))
+	if (message->feature != VHOST_ALWAYS && !(vhost_message_protocol_features(dev) & BIT(message->feature)))
 		return NULL;
 	return message;
 }
 
-enum vhost_fault vhost_message_check(const struct vhost_message *message,
-				     const struct vhost_device *dev)
+enum vhost_fault vhost_message_check(const struct vhost_message *message, const struct vhost_device *dev)
 {
 	const struct vhost_user_mem_table *table = &dev->msg.payload.table;
 	unsigned int wanted = 0;
@@ -419,8 +411,7 @@ enum vhost_fault vhost_message_check(const struct vhost_message *message,
 	case VHOST_FDS_MANY:
 		if (table->count > VHOST_USER_TABLE_REGIONS)
 			return VHOST_FAULT_REGION;
-		if (dev->msg.header.size <
-		    message->size_min + table->count * sizeof(table->regions[0]))
+		if (dev->msg.header.size < message->size_min + table->count * sizeof(table->regions[0]))
 			return VHOST_FAULT_SIZE;
 		wanted = table->count;
 		break;

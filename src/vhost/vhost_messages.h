@@ -29,7 +29,7 @@ struct vhost_message {
 	uint8_t fds;     /* enum vhost_message_fds */
 	uint8_t feature; /* the protocol feature that it comes with, or VHOST_ALWAYS */
 	bool answers;    /* has an answer of its own: NEED_REPLY is meaningless */
-	bool quiesces; /* workers must not use the device meanwhile: ops->quiesce and ops->update */
+	bool quiesces;   /* workers must not use the device meanwhile: ops->quiesce and ops->update */
 };
 
 #define VHOST_ALWAYS 0xff
@@ -38,8 +38,7 @@ struct vhost_message {
 const struct vhost_message *vhost_message_find(const struct vhost_device *dev, uint32_t request);
 
 /* What is wrong with the complete message in dev->msg before its handler looks: its descriptors. */
-enum vhost_fault vhost_message_check(const struct vhost_message *message,
-				     const struct vhost_device *dev);
+enum vhost_fault vhost_message_check(const struct vhost_message *message, const struct vhost_device *dev);
 
 /* Rings that a front end may name. */
 unsigned int vhost_ring_count(const struct vhost_device *dev);

@@ -57,8 +57,7 @@ int vhost_device_control_index(const struct vhost_device *dev)
 	return dev->features & (1ULL << VIRTIO_NET_F_MQ) ? 2 * (int)dev->config.pairs : 2;
 }
 
-bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index,
-			     struct vring_split *ring)
+bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_split *ring)
 {
 	const struct vhost_ring *state;
 	void *desc, *avail, *used;
@@ -71,12 +70,9 @@ bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index,
 	if (!state->enabled && (int)index != vhost_device_control_index(dev))
 		return false;
 	/* Anew each time: the memory may be another one since the front end named the addresses. */
-	desc = guest_memory_at_user_addr(&dev->memory, state->desc_addr,
-					 vring_desc_bytes(state->size));
-	avail = guest_memory_at_user_addr(&dev->memory, state->avail_addr,
-					  vring_avail_bytes(state->size));
-	used = guest_memory_at_user_addr(&dev->memory, state->used_addr,
-					 vring_used_bytes(state->size));
+	desc = guest_memory_at_user_addr(&dev->memory, state->desc_addr, vring_desc_bytes(state->size));
+	avail = guest_memory_at_user_addr(&dev->memory, state->avail_addr, vring_avail_bytes(state->size));
+	used = guest_memory_at_user_addr(&dev->memory, state->used_addr, vring_used_bytes(state->size));
 	if (desc == NULL || avail == NULL || used == NULL)
 		return false;
 	*ring = (struct vring_split){
@@ -100,13 +96,11 @@ bool vhost_ring_running(const struct vhost_device *dev, const struct vhost_ring 
  * After a message about the ring: a ring that lacks nothing any more must lie in memory. Without
  * any memory it is the memory that is still to come.
  */
-static enum vhost_fault vhost_ring_check(const struct vhost_device *dev,
-					 const struct vhost_ring *ring)
+static enum vhost_fault vhost_ring_check(const struct vhost_device *dev, const struct vhost_ring *ring)
 {
 	bool complete = ring->size > 0 && ring->addressed && ring->started && ring->enabled;
 
-	if (complete && dev->features_set && dev->memory.count > 0 &&
-	    !vhost_ring_running(dev, ring))
+	if (complete && dev->features_set && dev->memory.count > 0 && !vhost_ring_running(dev, ring))
 		return VHOST_FAULT_RING_ADDRESS;
 	return VHOST_FAULT_NONE;
 }
@@ -136,8 +130,7 @@ enum vhost_fault vhost_handle_set_vring_addr(struct vhost_device *dev)
 	/* The only flag asks for dirty logging, which was not offered. */
 	if (addr->flags != 0)
 		return VHOST_FAULT_VALUE;
-	if (!is_aligned(addr->desc, VRING_DESC_ALIGN_SIZE) ||
-	    !is_aligned(addr->avail, VRING_AVAIL_ALIGN_SIZE) ||
+	if (!is_aligned(addr->desc, VRING_DESC_ALIGN_SIZE) || !is_aligned(addr->avail, VRING_AVAIL_ALIGN_SIZE) ||
 	    !is_aligned(addr->used, VRING_USED_ALIGN_SIZE))
 		return VHOST_FAULT_RING_ADDRESS;
 	ring->desc_addr = addr->desc;

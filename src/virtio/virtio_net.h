@@ -33,7 +33,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "legacy guests are tak
 #define VIRTIO_BIT(n) (1ULL << (n))
 
 /* The header with num_buffers (VERSION_1 or MRG_RXBUF), and without it (legacy). Bytes. */
-#define VIRTIO_NET_HDR_LEN 12
+#define VIRTIO_NET_HDR_LEN        12
 #define VIRTIO_NET_HDR_LEN_LEGACY 10
 
 /* The largest frame that a segmentation-offload packet may carry, Ethernet header included. Bytes. */
