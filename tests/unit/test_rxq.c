@@ -5,6 +5,9 @@
  */
 #include "guest_ring.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "datapath/rxq.h"
 
 #define NEXT VRING_DESC_F_NEXT
@@ -413,6 +416,84 @@ static void one_reserves_at_a_time(void **state)
 	rxq_reserve_end(f->rxq, &f->b);
 }
 
+#define SENDERS 3
+#define PACKETS 20000u /* of each sender */
+#define PACKET_BYTES 100u
+
+struct sender {
+	pthread_t thread;
+	struct rxq *rxq;
+	uint8_t id;
+	uint32_t calls;
+};
+
+static void *sender_main(void *arg)
+{
+	struct sender *sender = arg;
+	struct rxq_reservation *res = malloc(sizeof(*res));
+	uint32_t sent = 0;
+
+	while (res && sent < PACKETS) {
+		if (!rxq_reserve_begin(sender->rxq, res)) {
+			sched_yield();
+			continue;
+		}
+		while (sent + res->unit_count < PACKETS && res->unit_count < 1 + sent % 7 &&
+		       rxq_take(sender->rxq, res, PACKET_BYTES) == RXQ_TAKEN)
+			;
+		rxq_reserve_end(sender->rxq, res);
+		if (res->unit_count == 0)
+			sched_yield();
+		for (unsigned int i = 0; i < res->piece_count; i++)
+			memset(res->pieces[i].data, sender->id, res->pieces[i].length);
+		sent += res->unit_count;
+		sender->calls += rxq_publish(sender->rxq, res);
+	}
+	free(res);
+	return NULL;
+}
+
+/* The guest's side: everything comes in the order in which it was offered, a packet's two buffers after another. */
+static void expect_in_order(struct fixture *f, uint32_t count)
+{
+	const struct vring_split *ring = &f->guest.ring;
+	uint8_t id = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const uint16_t at = (uint16_t)(BASE + i);
+		const struct vring_used_elem *elem = &ring->used->ring[at & ring->mask];
+
+		while (load_acquire(&ring->used->idx) == at)
+			sched_yield();
+		assert_int_equal(elem->id, i % SIZE);
+		assert_int_equal(elem->len, i % 2 ? PACKET_BYTES - 64 : 64);
+		if (i % 2 == 0)
+			id = f->guest.bytes[0][GUEST_DATA + i % SIZE * 64];
+		assert_in_range(id, 1, SENDERS);
+		for (uint32_t j = 0; j < elem->len; j++)
+			assert_int_equal(f->guest.bytes[0][GUEST_DATA + i % SIZE * 64 + j], id);
+		guest_offer(&f->guest, (uint16_t)(i % SIZE));
+	}
+}
+
+static void senders_at_once(void **state)
+{
+	struct sender senders[SENDERS];
+	struct fixture *f = *state;
+
+	f->guest.ring.used->idx = BASE;
+	offer(f, 0, SIZE, 64);
+	for (uint8_t i = 0; i < SENDERS; i++) {
+		senders[i] = (struct sender){.rxq = f->rxq, .id = (uint8_t)(i + 1)};
+		assert_int_equal(pthread_create(&senders[i].thread, NULL, sender_main, &senders[i]), 0);
+	}
+	expect_in_order(f, SENDERS * PACKETS * 2);
+	for (unsigned int i = 0; i < SENDERS; i++)
+		assert_int_equal(pthread_join(senders[i].thread, NULL), 0);
+	assert_int_equal(f->rxq->fault, CHAIN_OK);
+	assert_int_equal(used_count(f), (uint16_t)(SENDERS * PACKETS * 2));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -433,6 +514,7 @@ int main(void)
 		TEST(broken_rings),
 		TEST(kicks_only_while_wanted),
 		TEST(one_reserves_at_a_time),
+		TEST(senders_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
