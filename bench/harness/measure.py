@@ -113,10 +113,12 @@ def measure(contender, generator, point, seconds, helper):
     cpu = watch.shares(answer["start_ns"], answer["end_ns"])
     if contender.works_in_vms:
         cpu["switch"] = cpu["vms"]
+    figure = _figure(point, answer, cpu)
     return Sample(
-        contender=contender.name, point=point.name, kind=point.kind, figure=_figure(point, answer, cpu),
+        contender=contender.name, point=point.name, kind=point.kind, figure=figure,
         regime="any" if point.kind == "cpu" else machine.regime(before, after), handover_ns=(before, after),
-        packets_per_s=answer["packets"] / answer["seconds"], bits_per_s=answer["bytes"] * 8 / answer["seconds"],
+        packets_per_s=figure if point.good_only else answer["packets"] / answer["seconds"],
+        bits_per_s=answer["bytes"] * 8 / answer["seconds"],
         rtt_ns=answer.get("rtt_ns"), cpu=cpu, settings=contender.settings(), detail=answer)
 
 

@@ -25,7 +25,11 @@ class Unavailable(Failure):
 
 
 class Skip(Failure):
-    """A contender has no part in a point, or lacks the option for it: said once, and no failure of the run."""
+    """A contender lacks what a point needs: said once, and no failure of the run."""
+
+
+class Absent(Skip):
+    """A contender lacks what every point needs."""
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 import os
 from functools import lru_cache
 
-from harness.process import Child, Skip, Unavailable, run
+from harness.process import Absent, Child, Unavailable, run
 from .base import Contender
 
 READY = "lasthop: ready"
@@ -26,7 +26,7 @@ class Lasthop(Contender):
             raise Unavailable(f"{program} is not built")
         missing = [o for o in self.options if o not in _help(program)]
         if missing:
-            raise Skip(f'`lasthop run` has no {", ".join(missing)}')
+            raise Absent(f'`lasthop run` has no {", ".join(missing)}')
         state = self.dir / "switch"
         state.mkdir()
         self.child = Child(self.lab, "lasthop", [program, "run", "--dir", state, *self._settings()],
