@@ -23,17 +23,17 @@
 			__builtin_trap(); \
 	} while (0)
 
-#define GUEST_BASE 0x1000ULL
-#define REGION_0 0x2000u
-#define REGION_1 0x1000u /* follows in the guest's address space, but not here */
-#define SIZE_MAX_LOG 4   /* rings have up to 16 descriptors */
-#define AT_TX_DESC 0x000
-#define AT_TX_AVAIL 0x100
-#define AT_RX_DESC 0x140
-#define AT_RX_AVAIL 0x240
-#define AT_TX_USED 0x1e00
-#define AT_RX_USED 0x1f00
-#define TURNS 24
+#define GUEST_BASE   0x1000ULL
+#define REGION_0     0x2000u
+#define REGION_1     0x1000u /* follows in the guest's address space, but not here */
+#define SIZE_MAX_LOG 4       /* rings have up to 16 descriptors */
+#define AT_TX_DESC   0x000
+#define AT_TX_AVAIL  0x100
+#define AT_RX_DESC   0x140
+#define AT_RX_AVAIL  0x240
+#define AT_TX_USED   0x1e00
+#define AT_RX_USED   0x1f00
+#define TURNS        24
 
 struct input {
 	uint8_t tx_size; /* log 2 */
@@ -52,12 +52,12 @@ struct poke {
 };
 
 static const uint8_t tx_bits[8] = {
-	VIRTIO_F_VERSION_1,	  VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_CSUM,
-	VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,	     VIRTIO_NET_F_HOST_USO,	VIRTIO_NET_F_HOST_ECN,
+	VIRTIO_F_VERSION_1,     VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_CSUM,
+	VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,      VIRTIO_NET_F_HOST_USO,   VIRTIO_NET_F_HOST_ECN,
 };
 
 static const uint8_t rx_bits[8] = {
-	VIRTIO_F_VERSION_1,	 VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_MRG_RXBUF,
+	VIRTIO_F_VERSION_1,      VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_NET_F_MRG_RXBUF,
 	VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,     VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_USO4,
 };
 

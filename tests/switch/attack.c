@@ -11,7 +11,7 @@
 
 #include "lib/clock.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
+#define PATIENCE_NS   (20 * NS_PER_S)
 #define HEALTHY_FRAME 900u
 
 static void nap(long us)
@@ -179,8 +179,8 @@ void attack_expect_disconnect(struct attack *attack, const char *name)
 	attack_expect_others(attack);
 }
 
-void attack_expect_drops(struct attack *attack, uint32_t port, const struct stats_port *before,
-			 enum drop_reason reason, uint64_t count)
+void attack_expect_drops(struct attack *attack, uint32_t port, const struct stats_port *before, enum drop_reason reason,
+			 uint64_t count)
 {
 	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	struct stats_port now;

@@ -47,8 +47,8 @@ void attack_expect_quarantine(struct attack *attack, const char *name);
 /* The connection was ended for this reason. */
 void attack_expect_disconnect(struct attack *attack, const char *name);
 /* Nothing came of it but drops: so many for this reason at that port, counted from before. */
-void attack_expect_drops(struct attack *attack, uint32_t port, const struct stats_port *before,
-			 enum drop_reason reason, uint64_t count);
+void attack_expect_drops(struct attack *attack, uint32_t port, const struct stats_port *before, enum drop_reason reason,
+			 uint64_t count);
 
 /* The driver stops all rings, forgets what it had in them and starts them: what a guest does after a reset. */
 void attack_restart(struct attack *attack);

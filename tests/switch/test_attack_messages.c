@@ -108,8 +108,8 @@ static void change_rings(struct attack *attack)
 
 static void changes_under_traffic(void **state)
 {
-	static void (*const changes[])(struct attack *attack) = {change_memory_table, change_regions, change_calls,
-								 change_kicks,	      change_enabled, change_rings};
+	static void (*const changes[])(struct attack * attack) = {change_memory_table, change_regions, change_calls,
+								  change_kicks,        change_enabled, change_rings};
 	const struct netfront_config config = {.regions = 3, .ack = true};
 	struct attack attack;
 
@@ -414,14 +414,10 @@ static void answers_that_nobody_reads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(changes_under_traffic),
-		cmocka_unit_test(regions_that_are_in_use),
-		cmocka_unit_test(disconnects_under_traffic),
-		cmocka_unit_test(connections_leave_nothing),
-		cmocka_unit_test(memory_that_goes_away),
-		cmocka_unit_test(calls_that_block),
-		cmocka_unit_test(pipes_for_calls),
-		cmocka_unit_test(answers_that_nobody_reads),
+		cmocka_unit_test(changes_under_traffic),     cmocka_unit_test(regions_that_are_in_use),
+		cmocka_unit_test(disconnects_under_traffic), cmocka_unit_test(connections_leave_nothing),
+		cmocka_unit_test(memory_that_goes_away),     cmocka_unit_test(calls_that_block),
+		cmocka_unit_test(pipes_for_calls),           cmocka_unit_test(answers_that_nobody_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@
 #include "lib/clock.h"
 
 #define HEADERS 54u /* Ethernet, IPv4, TCP */
-#define FRAMES 3000u
+#define FRAMES  3000u
 
 static const struct dp_port_add patient = {.wait_us = 10000000};
 

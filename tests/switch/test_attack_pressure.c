@@ -11,9 +11,9 @@
 
 #include "lib/clock.h"
 
-#define EVIL_ID 2
+#define EVIL_ID  2
 #define OTHER_ID 9
-#define FRAMES 100u
+#define FRAMES   100u
 
 static void nap_ms(long ms)
 {

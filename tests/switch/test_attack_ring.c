@@ -5,18 +5,19 @@
  */
 #include "attack.h"
 
+#include <errno.h>
 #include <string.h>
 
-#define NEXT VRING_DESC_F_NEXT
-#define WRITE VRING_DESC_F_WRITE
+#define NEXT     VRING_DESC_F_NEXT
+#define WRITE    VRING_DESC_F_WRITE
 #define INDIRECT VRING_DESC_F_INDIRECT
-#define DESC ((uint32_t)sizeof(struct vring_desc))
+#define DESC     ((uint32_t)sizeof(struct vring_desc))
 
 /* How one attack on the transmit ring is written. Buffer 0 holds a good frame of `size` bytes at `addr`. */
 struct tx_attack {
 	const char *what;
 	void (*write)(struct attack *attack, struct vring_split *ring, uint64_t addr, uint32_t size);
-	const char *fault;      /* quarantine; NULL: the chain is dropped */
+	const char *fault; /* quarantine; NULL: the chain is dropped */
 	enum drop_reason reason;
 };
 
@@ -291,8 +292,14 @@ static void indirect_writable(struct attack *attack, struct vring_split *ring, u
 	attack_offer(attack, 0);
 }
 
-#define BREAKS(write, fault) {#write, write, fault, DROP_COUNT}
-#define LOSES(write, reason) {#write, write, NULL, reason}
+#define BREAKS(write, fault)                     \
+	{                                        \
+#write, write, fault, DROP_COUNT \
+	}
+#define LOSES(write, reason)                \
+	{                                   \
+#write, write, NULL, reason \
+	}
 
 static const struct tx_attack tx_attacks[] = {
 	BREAKS(avail_forward, "ring-avail"),
@@ -511,11 +518,11 @@ static void rx_over_the_end(struct attack *attack, struct vring_split *ring, str
 
 static const struct rx_attack rx_attacks[] = {
 	BREAKS(rx_avail_forward, "ring-avail"), BREAKS(rx_avail_backward, "ring-avail"),
-	BREAKS(rx_head, "ring-head"),		BREAKS(rx_next, "ring-next"),
-	BREAKS(rx_loop, "ring-loop"),		BREAKS(rx_indirect, "ring-indirect"),
-	LOSES(rx_readable, DROP_OUT_BUFFER),	LOSES(rx_no_length, DROP_OUT_BUFFER),
+	BREAKS(rx_head, "ring-head"),           BREAKS(rx_next, "ring-next"),
+	BREAKS(rx_loop, "ring-loop"),           BREAKS(rx_indirect, "ring-indirect"),
+	LOSES(rx_readable, DROP_OUT_BUFFER),    LOSES(rx_no_length, DROP_OUT_BUFFER),
 	LOSES(rx_huge_length, DROP_OUT_BUFFER), LOSES(rx_outside, DROP_OUT_BUFFER),
-	LOSES(rx_wraps, DROP_OUT_BUFFER),	LOSES(rx_over_the_end, DROP_OUT_BUFFER),
+	LOSES(rx_wraps, DROP_OUT_BUFFER),       LOSES(rx_over_the_end, DROP_OUT_BUFFER),
 };
 
 static void send_from_peer(struct attack *attack)
@@ -610,14 +617,43 @@ static void rings_of_one_and_two(void **state)
 	}
 }
 
+/* The main thread serves it; its faults are the port's all the same. */
+static void control_rings(void **state)
+{
+	const struct netfront_config config = {
+		.features = NETFRONT_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX),
+	};
+	static const char *const faults[] = {"ring-avail", "ring-head", "ring-loop", "ring-indirect"};
+	const uint8_t on = 1;
+	struct attack attack;
+
+	(void)state;
+	attack_start(&attack, 1, &config, NULL, NULL);
+	for (unsigned int i = 0; i < ARRAY_SIZE(faults); i++) {
+		struct vring_split *ring;
+
+		assert_non_null(attack.evil->control);
+		ring = &attack.evil->control->vq.ring;
+		assert_int_equal(netfront_control(attack.evil, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1),
+				 0);
+		assert_int_equal(netfront_control(attack.evil, 0xff, 0xff, &on, 1), -EREMOTEIO);
+		attack_desc(ring, 0, attack_buffer_addr(&attack, 0), 2, i == 2 ? NEXT : i == 3 ? INDIRECT : 0, 0);
+		ring->avail->ring[ring->avail->idx & ring->mask] = i == 1 ? ring->size : 0;
+		store_release(&ring->avail->idx, (uint16_t)(ring->avail->idx + (i == 0 ? ring->size + 1 : 1)));
+		netfront_kick(attack.evil->control);
+		attack_expect_quarantine(&attack, faults[i]);
+		attack_reconnect(&attack);
+		attack_expect_traffic(&attack);
+	}
+	attack_stop(&attack);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(transmit_rings),
-		cmocka_unit_test(indirect_that_was_not_negotiated),
-		cmocka_unit_test(receive_rings),
-		cmocka_unit_test(used_rings_scribbled_on),
-		cmocka_unit_test(rings_of_one_and_two),
+		cmocka_unit_test(transmit_rings),       cmocka_unit_test(indirect_that_was_not_negotiated),
+		cmocka_unit_test(receive_rings),        cmocka_unit_test(used_rings_scribbled_on),
+		cmocka_unit_test(rings_of_one_and_two), cmocka_unit_test(control_rings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,10 +18,10 @@
 #include "virtio/virtio_net.h"
 #include "virtio/vring.h"
 
-#define GUEST_BASE 0x100000ULL
-#define GUEST_BYTES 0x40000u /* of each region */
+#define GUEST_BASE   0x100000ULL
+#define GUEST_BYTES  0x40000u /* of each region */
 #define GUEST_TABLES 0x10000u /* offset where indirect tables may go */
-#define GUEST_DATA 0x20000u   /* offset where buffers may go */
+#define GUEST_DATA   0x20000u /* offset where buffers may go */
 
 struct guest_ring {
 	struct guest_memory memory;

@@ -5,12 +5,12 @@
  */
 #include "guest_ring.h"
 
-#define NEXT VRING_DESC_F_NEXT
-#define WRITE VRING_DESC_F_WRITE
+#define NEXT     VRING_DESC_F_NEXT
+#define WRITE    VRING_DESC_F_WRITE
 #define INDIRECT VRING_DESC_F_INDIRECT
-#define SIZE 8u
-#define DESC ((uint32_t)sizeof(struct vring_desc))
-#define PIECES 16u
+#define SIZE     8u
+#define DESC     ((uint32_t)sizeof(struct vring_desc))
+#define PIECES   16u
 
 struct fixture {
 	struct guest_ring guest;
@@ -242,8 +242,8 @@ static void indirect_chains(void **state)
 
 static void indirect_tables_that_are_none(void **state)
 {
-	static const uint32_t sizes[] = {0, 1, DESC - 1, DESC + 1, UINT32_MAX, UINT32_MAX - DESC + 1,
-					 (VRING_SIZE_MAX + 1) * DESC};
+	static const uint32_t sizes[] = {
+		0, 1, DESC - 1, DESC + 1, UINT32_MAX, UINT32_MAX - DESC + 1, (VRING_SIZE_MAX + 1) * DESC};
 	struct fixture *f = *state;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {

@@ -10,11 +10,11 @@
 
 #include "datapath/rxq.h"
 
-#define NEXT VRING_DESC_F_NEXT
+#define NEXT  VRING_DESC_F_NEXT
 #define WRITE VRING_DESC_F_WRITE
-#define SIZE 256u
-#define BASE 0xfffe /* indexes wrap early */
-#define FEATURES                                                                                                       \
+#define SIZE  256u
+#define BASE  0xfffe /* indexes wrap early */
+#define FEATURES \
 	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX))
 
 struct fixture {
@@ -272,11 +272,8 @@ static void each_kind_of_bad_buffer(void **state)
 		uint32_t length;
 		uint16_t flags;
 	} bad[] = {
-		{GUEST_BASE + GUEST_DATA, 64, 0},
-		{GUEST_BASE + GUEST_DATA, 0, WRITE},
-		{0, 64, WRITE},
-		{GUEST_BASE + GUEST_BYTES - 1, 2, WRITE},
-		{UINT64_MAX, UINT32_MAX, WRITE},
+		{GUEST_BASE + GUEST_DATA, 64, 0},         {GUEST_BASE + GUEST_DATA, 0, WRITE}, {0, 64, WRITE},
+		{GUEST_BASE + GUEST_BYTES - 1, 2, WRITE}, {UINT64_MAX, UINT32_MAX, WRITE},
 	};
 	struct fixture *f = *state;
 
@@ -340,8 +337,8 @@ static void more_buffers_than_a_reservation_takes(void **state)
 
 static void broken_rings(void **state)
 {
-	static const enum chain_verdict expected[] = {CHAIN_AVAIL, CHAIN_AVAIL, CHAIN_HEAD, CHAIN_NEXT, CHAIN_LOOP,
-						      CHAIN_INDIRECT};
+	static const enum chain_verdict expected[] = {CHAIN_AVAIL, CHAIN_AVAIL, CHAIN_HEAD,
+						      CHAIN_NEXT,  CHAIN_LOOP,  CHAIN_INDIRECT};
 	struct fixture *f = *state;
 
 	for (unsigned int kind = 0; kind < ARRAY_SIZE(expected); kind++) {
@@ -416,8 +413,8 @@ static void one_reserves_at_a_time(void **state)
 	rxq_reserve_end(f->rxq, &f->b);
 }
 
-#define SENDERS 3
-#define PACKETS 20000u /* of each sender */
+#define SENDERS      3
+#define PACKETS      20000u /* of each sender */
 #define PACKET_BYTES 100u
 
 struct sender {

@@ -11,8 +11,8 @@
 #define NEXT VRING_DESC_F_NEXT
 #define SIZE 64u
 #define BASE 0xfff0 /* indexes wrap early */
-#define FEATURES                                                                                                       \
-	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) |                                    \
+#define FEATURES                                                                    \
+	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) | \
 	 VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_NET_F_CSUM))
 #define FRAME 60u
 
@@ -367,8 +367,8 @@ static void without_the_event_index(void **state)
 
 static void broken_rings(void **state)
 {
-	static const enum chain_verdict expected[] = {CHAIN_AVAIL, CHAIN_AVAIL, CHAIN_HEAD, CHAIN_NEXT, CHAIN_LOOP,
-						      CHAIN_INDIRECT};
+	static const enum chain_verdict expected[] = {CHAIN_AVAIL, CHAIN_AVAIL, CHAIN_HEAD,
+						      CHAIN_NEXT,  CHAIN_LOOP,  CHAIN_INDIRECT};
 	struct fixture *f = *state;
 
 	for (unsigned int kind = 0; kind < ARRAY_SIZE(expected); kind++) {
