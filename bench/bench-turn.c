@@ -15,7 +15,7 @@
 #include "datapath/forward.h"
 #include "lib/clock.h"
 
-#define RING 256
+#define RING   256
 #define STRIDE 2112
 #define HEADER VIRTIO_NET_HDR_LEN
 

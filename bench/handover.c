@@ -81,8 +81,7 @@ int main(int argc, char **argv)
 	int here, err;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: %s CPU CPU: prints nanoseconds from one to the other\n",
-			argv[0]);
+		fprintf(stderr, "usage: %s CPU CPU: prints nanoseconds from one to the other\n", argv[0]);
 		return 2;
 	}
 	here = atoi(argv[1]);
