@@ -116,7 +116,7 @@ static struct virtio_net_hdr random_header(uint32_t *state)
 static void net_headers_at_random(void **state)
 {
 	const struct netfront_config config = {
-		.features = NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | NETFRONT_FEATURES_USO |
+		.features = NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) |
 			    VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN),
 	};
 	uint64_t refused = 0, lost = 0;

@@ -145,7 +145,7 @@ static void scribble(bool indexes, const struct netfront_config *config)
 static void descriptors_and_packets(void **state)
 {
 	const struct netfront_config config = {
-		.features = NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | NETFRONT_FEATURES_USO,
+		.features = NETFRONT_FEATURES | NETFRONT_FEATURES_TSO | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO),
 	};
 
 	(void)state;
