@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest's memory as a hostile guest may leave it: rings, descriptors, indirect tables, net headers and frames are
- * the input's. Every head is walked in every way a queue walks chains; the control queue is served; then turns of the
- * forwarding loop carry packets from the transmit ring to the receive ring, both in that memory, while pokes from
- * the input change it in between. Regions are allocations of their exact size, so that the sanitizers see an
- * access past them; the time that an input takes is bounded by libFuzzer.
+ * Guest memory as a hostile guest may leave it: rings, descriptors, indirect tables, net headers and frames are the
+ * input's. Every head is walked in every way a queue walks chains; the control queue is served; then turns of the
+ * forwarding loop carry packets from one guest's transmit ring to another's receive ring, while pokes from the input
+ * change both memories in between. The two begin as copies of each other; they are apart because no port sends to
+ * itself. Regions are allocations of their exact size, so that the sanitizers see an access past them; the time
+ * that an input takes is bounded by libFuzzer.
  *
  * Input: struct input, then `pokes` times struct poke, then memory from its beginning on, laid out as in the
  * constants below. make_ring_corpus.py writes such files.
@@ -189,19 +190,60 @@ static void serve_control(const struct guest_memory *memory, const struct vring_
 	must_hold((uint16_t)(queue.last_avail - base) <= ring->size);
 }
 
-static void forward(const struct input *input, const struct poke *pokes, const struct guest_memory *memory,
-		    const struct vring_split *tx, const struct vring_split *rx, uint8_t *bytes)
+struct guest {
+	struct guest_memory memory;
+	uint8_t *bytes[2];
+	struct vring_split tx, rx;
+};
+
+static void guest_init(struct guest *guest, const struct input *input, const uint8_t *data, size_t size)
+{
+	static const uint32_t sizes[2] = {REGION_0, REGION_1};
+
+	guest_memory_reset(&guest->memory);
+	for (unsigned int i = 0; i < 2; i++) {
+		guest->bytes[i] = at_least(aligned_alloc(64, sizes[i]));
+		memset(guest->bytes[i], i * 0x55, sizes[i]);
+		guest->memory.regions[i] = (struct guest_region){
+			.guest_addr = GUEST_BASE + i * (uint64_t)REGION_0,
+			.size = sizes[i],
+			.host = guest->bytes[i],
+		};
+	}
+	guest->memory.count = 2;
+	memcpy(guest->bytes[0], data, min(size, (size_t)REGION_0));
+	guest->tx = ring_at(guest->bytes[0], 1u << input->tx_size % (SIZE_MAX_LOG + 1), AT_TX_DESC, AT_TX_AVAIL,
+			    AT_TX_USED);
+	guest->rx = ring_at(guest->bytes[0], 1u << input->rx_size % (SIZE_MAX_LOG + 1), AT_RX_DESC, AT_RX_AVAIL,
+			    AT_RX_USED);
+}
+
+static void guest_fini(struct guest *guest)
+{
+	free(guest->bytes[0]);
+	free(guest->bytes[1]);
+}
+
+static void guest_poke(struct guest *guest, const struct poke *poke)
+{
+	memcpy(guest->bytes[0] + poke->offset % (REGION_0 - 1), &poke->value, sizeof(poke->value));
+}
+
+static void forward(const struct input *input, const struct poke *pokes, struct guest *sender, struct guest *receiver)
 {
 	struct port *from = dp.ports[input->flow & 1 ? 2 : 0];
 	struct port *to = dp.ports[1];
 	struct txq *txq = &from->txq[0];
 	uint64_t in = stats[from->index].in_packets;
 
-	from->memory = to->memory = memory;
+	from->memory = &sender->memory;
+	to->memory = &receiver->memory;
 	from->fault = to->fault = 0;
 	to->wait_ns = input->waits & 1 ? UINT32_MAX : 0;
-	must_hold(txq_start(txq, tx, memory, features_from(tx_bits, input->tx_features), input->base, -1) == 0);
-	rxq_start(&to->rxq[0], rx, memory, features_from(rx_bits, input->rx_features), input->base, -1);
+	must_hold(txq_start(txq, &sender->tx, &sender->memory, features_from(tx_bits, input->tx_features), input->base,
+			    -1) == 0);
+	rxq_start(&to->rxq[0], &receiver->rx, &receiver->memory, features_from(rx_bits, input->rx_features),
+		  input->base, -1);
 	store_release(&to->pairs_running, 1);
 	for (unsigned int turn = 0; turn < TURNS; turn++) {
 		uint16_t used = txq->used;
@@ -209,10 +251,12 @@ static void forward(const struct input *input, const struct poke *pokes, const s
 		forward_turn(fwd, txq);
 		forward_arm(fwd, txq);
 		must_hold(txq->waiting_count <= TXQ_BATCH);
-		must_hold((uint16_t)(txq->used - used) <= tx->size);
-		must_hold((uint16_t)(txq->last_avail - txq->used) <= tx->size);
-		if (turn < input->pokes)
-			memcpy(bytes + pokes[turn].offset % (REGION_0 - 1), &pokes[turn].value, 2);
+		must_hold((uint16_t)(txq->used - used) <= sender->tx.size);
+		must_hold((uint16_t)(txq->last_avail - txq->used) <= sender->tx.size);
+		if (turn < input->pokes) {
+			guest_poke(sender, &pokes[turn]);
+			guest_poke(receiver, &pokes[turn]);
+		}
 	}
 	must_hold(stats[from->index].in_packets - in <= TURNS * TXQ_BATCH);
 	txq_stop(txq);
@@ -222,11 +266,9 @@ static void forward(const struct input *input, const struct poke *pokes, const s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct guest_memory memory;
+	static struct guest sender, receiver;
 	struct poke pokes[TURNS];
-	struct vring_split tx, rx;
 	struct input input;
-	uint8_t *bytes[2];
 
 	if (!fwd)
 		set_up();
@@ -240,25 +282,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += input.pokes * sizeof(pokes[0]);
 	size -= input.pokes * sizeof(pokes[0]);
 
-	bytes[0] = at_least(aligned_alloc(64, REGION_0));
-	bytes[1] = at_least(aligned_alloc(64, REGION_1));
-	memset(bytes[0], 0, REGION_0);
-	memset(bytes[1], 0x55, REGION_1);
-	memcpy(bytes[0], data, min(size, (size_t)REGION_0));
-	guest_memory_reset(&memory);
-	memory.regions[0] = (struct guest_region){.guest_addr = GUEST_BASE, .size = REGION_0, .host = bytes[0]};
-	memory.regions[1] =
-		(struct guest_region){.guest_addr = GUEST_BASE + REGION_0, .size = REGION_1, .host = bytes[1]};
-	memory.count = 2;
-	tx = ring_at(bytes[0], 1u << input.tx_size % (SIZE_MAX_LOG + 1), AT_TX_DESC, AT_TX_AVAIL, AT_TX_USED);
-	rx = ring_at(bytes[0], 1u << input.rx_size % (SIZE_MAX_LOG + 1), AT_RX_DESC, AT_RX_AVAIL, AT_RX_USED);
-
-	walk_chains(&memory, &tx);
-	walk_chains(&memory, &rx);
-	forward(&input, pokes, &memory, &tx, &rx, bytes[0]);
+	guest_init(&sender, &input, data, size);
+	guest_init(&receiver, &input, data, size);
+	walk_chains(&sender.memory, &sender.tx);
+	walk_chains(&sender.memory, &sender.rx);
+	forward(&input, pokes, &sender, &receiver);
 	/* Last, because it writes into the memory. */
-	serve_control(&memory, &tx, features_from(tx_bits, input.tx_features), input.base);
-	free(bytes[0]);
-	free(bytes[1]);
+	serve_control(&sender.memory, &sender.tx, features_from(tx_bits, input.tx_features), input.base);
+	guest_fini(&sender);
+	guest_fini(&receiver);
 	return 0;
 }
