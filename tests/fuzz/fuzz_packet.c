@@ -25,15 +25,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t sender_bits[8] = {
-	VIRTIO_NET_F_CSUM,      VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,
-	VIRTIO_NET_F_HOST_ECN,  VIRTIO_NET_F_HOST_USO,  VIRTIO_NET_F_HOST_UFO,
-	VIRTIO_NET_F_MRG_RXBUF, VIRTIO_F_VERSION_1,
+	VIRTIO_NET_F_CSUM,     VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN,
+	VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_HOST_UFO,  VIRTIO_NET_F_MRG_RXBUF, VIRTIO_F_VERSION_1,
 };
 
 static const uint8_t receiver_bits[8] = {
-	VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
-	VIRTIO_NET_F_GUEST_ECN,  VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6,
-	VIRTIO_NET_F_MRG_RXBUF,  VIRTIO_F_VERSION_1,
+	VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN,
+	VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6, VIRTIO_NET_F_MRG_RXBUF,  VIRTIO_F_VERSION_1,
 };
 
 /* One bit of choice for each feature that matters. */
@@ -99,9 +97,8 @@ static void fuzz_segment_key(const uint8_t *segment, uint32_t length, const stru
 	frame_free(packet);
 }
 
-static uint32_t fuzz_segment(const struct packet *packet, const struct offload_plan *plan,
-			     unsigned int index, struct offload_todo todo, const uint8_t *frame,
-			     const struct flow_key *key)
+static uint32_t fuzz_segment(const struct packet *packet, const struct offload_plan *plan, unsigned int index,
+			     struct offload_todo todo, const uint8_t *frame, const struct flow_key *key)
 {
 	uint8_t *header = malloc(plan->header_length);
 	uint32_t offset, length, before;
@@ -117,8 +114,7 @@ static uint32_t fuzz_segment(const struct packet *packet, const struct offload_p
 	segment = malloc(plan->header_length + length);
 	if (!segment)
 		abort();
-	sum = checksum_copy(0, segment + plan->header_length, frame + offset, length,
-			    plan->payload_odd);
+	sum = checksum_copy(0, segment + plan->header_length, frame + offset, length, plan->payload_odd);
 	before = bytes_load16(header + plan->checksum_field);
 	if (todo.checksum)
 		offload_checksum(plan, header, sum);
@@ -135,8 +131,7 @@ static uint32_t fuzz_segment(const struct packet *packet, const struct offload_p
 	return length;
 }
 
-static void fuzz_undo(const struct packet *packet, uint64_t features, const uint8_t *frame,
-		      const struct flow_key *key)
+static void fuzz_undo(const struct packet *packet, uint64_t features, const uint8_t *frame, const struct flow_key *key)
 {
 	struct offload_todo todo = offload_todo(packet, features);
 	struct virtio_net_hdr_mrg_rxbuf net;

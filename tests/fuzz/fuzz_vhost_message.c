@@ -198,8 +198,8 @@ static void front_pump(void)
 	front_connect();
 }
 
-static void front_send(const void *header, size_t header_size, const void *payload, size_t size,
-		       const int *fds, size_t n_fds)
+static void front_send(const void *header, size_t header_size, const void *payload, size_t size, const int *fds,
+		       size_t n_fds)
 {
 	const struct iovec iov[2] = {
 		{.iov_base = (void *)(uintptr_t)header, .iov_len = header_size},
@@ -279,8 +279,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 2: {
 			unsigned int file = input_byte(&input) % MEMORY_FILES;
 
-			must_hold(ftruncate(front.fds[file], 4096 * (input_byte(&input) % 16)) ==
-				  0);
+			must_hold(ftruncate(front.fds[file], 4096 * (input_byte(&input) % 16)) == 0);
 			break;
 		}
 		case 3:

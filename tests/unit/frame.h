@@ -73,8 +73,7 @@ static inline uint32_t frame_pseudo_sum(const uint8_t *ip, uint8_t proto, uint32
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-static inline void frame_extensions(struct frame *frame, const struct frame_spec *spec,
-				    uint8_t *next)
+static inline void frame_extensions(struct frame *frame, const struct frame_spec *spec, uint8_t *next)
 {
 	unsigned int size;
 

@@ -97,8 +97,7 @@ static void all_ones_do_not_overflow(void **state)
 	memset(data, 0xff, size);
 	assert_int_equal(checksum_fold(checksum_add(0, data, size, 0)), 0xffff);
 	assert_int_equal(checksum_fold(checksum_add(UINT64_MAX, data, size, 1)), 0xffff);
-	assert_int_equal(checksum_fold(checksum_add(UINT64_MAX - 3, data, size, 0)),
-			 checksum_fold(UINT64_MAX - 3));
+	assert_int_equal(checksum_fold(checksum_add(UINT64_MAX - 3, data, size, 0)), checksum_fold(UINT64_MAX - 3));
 	free(data);
 }
 

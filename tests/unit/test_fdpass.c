@@ -46,8 +46,7 @@ static void send_fds(size_t n_fds)
 
 static void test_send_receive(void **state)
 {
-	struct iovec iov[2] = {{.iov_base = hello, .iov_len = 3},
-			       {.iov_base = hello + 3, .iov_len = 2}};
+	struct iovec iov[2] = {{.iov_base = hello, .iov_len = 3}, {.iov_base = hello + 3, .iov_len = 2}};
 	int pipe_fds[2], fds[4];
 	char buf[16];
 	size_t n_fds;
@@ -132,9 +131,8 @@ static void test_long_packet(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packet), 0);
 	next = unit_next_fd();
-	assert_int_equal(fdpass_send(packet[0], &(struct iovec){.iov_base = hello, .iov_len = 5}, 1,
-				     (const int[]){0}, 1),
-			 5);
+	assert_int_equal(
+		fdpass_send(packet[0], &(struct iovec){.iov_base = hello, .iov_len = 5}, 1, (const int[]){0}, 1), 5);
 	assert_int_equal(fdpass_recv(packet[1], buf, 4, fds, 2, &n_fds), -EMSGSIZE);
 	assert_int_equal(unit_next_fd(), next);
 	fdpass_close(packet, 2);

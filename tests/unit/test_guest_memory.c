@@ -87,8 +87,7 @@ static void test_translate(void **state)
 	base[5] = 77;
 	assert_int_equal(shared[5], 77);
 	/* To the last byte and not further, however the end is missed. */
-	assert_ptr_equal(guest_memory_translate(&memory, 0x10000 + 4 * PAGE - 1, 1, &hint),
-			 base + 4 * PAGE - 1);
+	assert_ptr_equal(guest_memory_translate(&memory, 0x10000 + 4 * PAGE - 1, 1, &hint), base + 4 * PAGE - 1);
 	assert_ptr_equal(guest_memory_translate(&memory, 0x10000, 4 * PAGE, &hint), base);
 	assert_null(guest_memory_translate(&memory, 0x10000, 4 * PAGE + 1, &hint));
 	assert_null(guest_memory_translate(&memory, 0x10000 + 4 * PAGE - 1, 2, &hint));
@@ -124,8 +123,7 @@ static void test_regions_are_sorted_and_apart(void **state)
 
 static void test_user_addresses(void **state)
 {
-	struct vhost_user_region region = {
-		.guest_addr = 0x1000, .size = 2 * PAGE, .user_addr = 0x7f0000000000};
+	struct vhost_user_region region = {.guest_addr = 0x1000, .size = 2 * PAGE, .user_addr = 0x7f0000000000};
 	int fd = memory_file(2 * PAGE);
 	uint8_t *base;
 
@@ -182,8 +180,7 @@ static void test_bad_regions(void **state)
 		{0x1000, PAGE, 0x91000, 0, -EEXIST}, /* front end addresses */
 		{0x1000, 4 * PAGE, 0x8f000, 0, -EEXIST},
 	};
-	struct vhost_user_region other = {
-		.guest_addr = 0x20000, .size = 2 * PAGE, .user_addr = 0x90000};
+	struct vhost_user_region other = {.guest_addr = 0x20000, .size = 2 * PAGE, .user_addr = 0x90000};
 	int fd = memory_file(4 * PAGE);
 	int next_fd = unit_next_fd();
 
@@ -441,8 +438,7 @@ static void test_other_faults_are_fatal(void **state)
 	pid = fork();
 	if (pid == 0) {
 		int own = memory_file(PAGE);
-		volatile uint8_t *byte = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, own,
-					      0);
+		volatile uint8_t *byte = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
 
 		if (guest_memory_init() == 0 && ftruncate(own, 0) == 0)
 			*byte = 1;

@@ -163,9 +163,8 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_levels),     cmocka_unit_test(test_hostile_bytes),
-		cmocka_unit_test(test_long_lines), cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_levels), cmocka_unit_test(test_hostile_bytes), cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_limit),  cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

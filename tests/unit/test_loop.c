@@ -180,8 +180,7 @@ static void test_signals(void **state)
 	struct loop_signals signals = {.caught = caught};
 
 	(void)state;
-	assert_int_equal(
-		loop_signals_add(&loop, &signals, (const int[]){SIGTERM, SIGINT, SIGCHLD, 0}), 0);
+	assert_int_equal(loop_signals_add(&loop, &signals, (const int[]){SIGTERM, SIGINT, SIGCHLD, 0}), 0);
 	kill(getpid(), SIGTERM);
 	assert_int_equal(loop_run(&loop), 0);
 	assert_int_equal(caught_signo, SIGTERM);

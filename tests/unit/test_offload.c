@@ -14,10 +14,9 @@
 
 #define LOST(suffix) (DROP_##suffix + 1)
 
-#define SENDS                                                                     \
-	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) |     \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_HOST_USO))
+#define SENDS                                                                                                      \
+	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO))
 #define TAKES                                                                        \
 	(VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
 	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN) |  \
@@ -56,8 +55,7 @@ static struct packet *make(const struct frame_spec *spec, uint16_t gso_size)
 	return packet;
 }
 
-static struct packet *make_bytes(const uint8_t *data, uint32_t length, uint16_t start,
-				 uint16_t offset)
+static struct packet *make_bytes(const uint8_t *data, uint32_t length, uint16_t start, uint16_t offset)
 {
 	struct packet *packet = frame_stage(data, length, PACKET_HEAD_MAX);
 
@@ -74,9 +72,8 @@ static void assert_check(struct packet *packet, uint64_t features, unsigned int 
 }
 
 /* One segment, put together as the forwarding loop does it. Returns its length. */
-static uint32_t assemble(const struct packet *packet, const uint8_t *data,
-			 const struct offload_plan *plan, bool checksum, unsigned int index,
-			 uint8_t *segment)
+static uint32_t assemble(const struct packet *packet, const uint8_t *data, const struct offload_plan *plan,
+			 bool checksum, unsigned int index, uint8_t *segment)
 {
 	uint8_t header[PACKET_HEAD_MAX];
 	uint32_t offset, length, half;
@@ -87,10 +84,9 @@ static uint32_t assemble(const struct packet *packet, const uint8_t *data,
 	/* In two pieces, the first of odd size. */
 	half = length / 2 | 1;
 	half = min(half, length);
-	sum = checksum_copy(0, segment + plan->header_length, data + offset, half,
-			    plan->payload_odd);
-	sum = checksum_copy(sum, segment + plan->header_length + half, data + offset + half,
-			    length - half, (plan->payload_odd + half) & 1);
+	sum = checksum_copy(0, segment + plan->header_length, data + offset, half, plan->payload_odd);
+	sum = checksum_copy(sum, segment + plan->header_length + half, data + offset + half, length - half,
+			    (plan->payload_odd + half) & 1);
 	if (checksum)
 		offload_checksum(plan, header, sum);
 	memcpy(segment, header, plan->header_length);
@@ -155,23 +151,19 @@ static void what_was_not_negotiated(void **state)
 		const struct frame_spec *spec;
 		uint64_t feature;
 	} cases[] = {
-		{&tcp4, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4)},
-		{&tcp6, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6)},
-		{&udp4, VIRTIO_BIT(VIRTIO_NET_F_HOST_USO)},
-		{&udp6, VIRTIO_BIT(VIRTIO_NET_F_HOST_USO)},
+		{&tcp4, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4)}, {&tcp6, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6)},
+		{&udp4, VIRTIO_BIT(VIRTIO_NET_F_HOST_USO)},  {&udp6, VIRTIO_BIT(VIRTIO_NET_F_HOST_USO)},
 		{&tcp4, VIRTIO_BIT(VIRTIO_NET_F_CSUM)},
 	};
 	struct packet *packet;
 
 	(void)state;
 	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		assert_check(make(cases[i].spec, 1000), SENDS & ~cases[i].feature,
-			     LOST(OFFLOAD_UNNEGOTIATED));
+		assert_check(make(cases[i].spec, 1000), SENDS & ~cases[i].feature, LOST(OFFLOAD_UNNEGOTIATED));
 	assert_check(make(&tcp4, 0), 0, LOST(OFFLOAD_UNNEGOTIATED));
 	packet = make(&tcp4, 1000);
 	packet->net.hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
-	assert_check(packet, SENDS & ~VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN),
-		     LOST(OFFLOAD_UNNEGOTIATED));
+	assert_check(packet, SENDS & ~VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN), LOST(OFFLOAD_UNNEGOTIATED));
 	packet = make(&udp4, 1000);
 	packet->net.hdr.gso_type = VIRTIO_NET_HDR_GSO_UDP;
 	assert_check(packet, SENDS, LOST(OFFLOAD_UNNEGOTIATED));
@@ -200,8 +192,7 @@ static void impossible_checksums(void **state)
 	(void)state;
 	frame_build(&frame, &tcp4);
 	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		assert_check(make_bytes(frame.data, 100, cases[i].start, cases[i].offset), SENDS,
-			     cases[i].reason);
+		assert_check(make_bytes(frame.data, 100, cases[i].start, cases[i].offset), SENDS, cases[i].reason);
 }
 
 static void impossible_types(void **state)
@@ -279,8 +270,7 @@ static void headers_that_are_not_staged(void **state)
 		unsigned int headers = 14 + 40 + 2 * spec.extension_size + 20;
 
 		packet = make(&spec, 1000);
-		assert_check(packet, SENDS,
-			     headers <= PACKET_HEAD_MAX ? 0 : LOST(HEADERS_TOO_LONG));
+		assert_check(packet, SENDS, headers <= PACKET_HEAD_MAX ? 0 : LOST(HEADERS_TOO_LONG));
 	}
 }
 
@@ -308,8 +298,7 @@ static void what_receivers_are_spared(void **state)
 		{&tcp6, false, VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6)},
 		{&udp4, false, VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4)},
 		{&udp6, false, VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6)},
-		{&tcp4, true,
-		 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN)},
+		{&tcp4, true, VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN)},
 	};
 	struct virtio_net_hdr_mrg_rxbuf net;
 	struct offload_todo todo;
@@ -332,8 +321,8 @@ static void what_receivers_are_spared(void **state)
 			uint64_t without = TAKES & ~VIRTIO_BIT(bit);
 
 			todo = offload_todo(packet, without);
-			assert_int_equal(todo.segment, (cases[i].needs & ~without) != 0 ||
-							       bit == VIRTIO_NET_F_GUEST_CSUM);
+			assert_int_equal(todo.segment,
+					 (cases[i].needs & ~without) != 0 || bit == VIRTIO_NET_F_GUEST_CSUM);
 			assert_int_equal(todo.checksum, bit == VIRTIO_NET_F_GUEST_CSUM);
 		}
 
@@ -353,11 +342,10 @@ static void what_receivers_are_spared(void **state)
 
 /* Thirteen bytes cut into five, five and three; sequence number and IPv4 id wrap on the way. */
 static const uint8_t vector[] = {
-	0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x08, 0x00,
-	0x45, 0x00, 0x00, 0x35, 0xff, 0xff, 0x40, 0x00, 0x40, 0x06, 0xb6, 0xbf, 0xc0, 0x00,
-	0x02, 0x01, 0xc0, 0x00, 0x02, 0x02, 0x00, 0x50, 0xc3, 0x50, 0xff, 0xff, 0xff, 0xfe,
-	0x11, 0x22, 0x33, 0x44, 0x50, 0x99, 0x20, 0x00, 0x84, 0x2b, 0x00, 0x00, 0x68, 0x65,
-	0x6c, 0x6c, 0x6f, 0x2c, 0x20, 0x77, 0x6f, 0x72, 0x6c, 0x64, 0x21,
+	0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x08, 0x00, 0x45, 0x00, 0x00,
+	0x35, 0xff, 0xff, 0x40, 0x00, 0x40, 0x06, 0xb6, 0xbf, 0xc0, 0x00, 0x02, 0x01, 0xc0, 0x00, 0x02, 0x02,
+	0x00, 0x50, 0xc3, 0x50, 0xff, 0xff, 0xff, 0xfe, 0x11, 0x22, 0x33, 0x44, 0x50, 0x99, 0x20, 0x00, 0x84,
+	0x2b, 0x00, 0x00, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x2c, 0x20, 0x77, 0x6f, 0x72, 0x6c, 0x64, 0x21,
 };
 
 static const uint8_t vector_0[] = {
@@ -383,11 +371,10 @@ static const uint8_t vector_2[] = {
 
 /* UDP over IPv6 whose checksum comes to zero. */
 static const uint8_t vector_zero[] = {
-	0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x86,
-	0xdd, 0x60, 0x00, 0x00, 0x00, 0x00, 0x0a, 0x11, 0x40, 0x20, 0x01, 0x0d, 0xb8,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20,
-	0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x02, 0x00, 0x35, 0x03, 0xe8, 0x00, 0x0a, 0x5b, 0x90, 0xa0, 0x48,
+	0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x86, 0xdd, 0x60, 0x00,
+	0x00, 0x00, 0x00, 0x0a, 0x11, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x20, 0x01, 0x0d, 0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x35, 0x03, 0xe8, 0x00, 0x0a, 0x5b, 0x90, 0xa0, 0x48,
 };
 
 static void tcp_segments_by_hand(void **state)
@@ -437,8 +424,8 @@ static void zero_is_not_a_checksum(void **state)
 	frame_free(packet);
 }
 
-static void assert_transport_checksum(const uint8_t *segment, uint32_t l3, uint32_t l4,
-				      uint32_t length, uint8_t proto, bool complete)
+static void assert_transport_checksum(const uint8_t *segment, uint32_t l3, uint32_t l4, uint32_t length, uint8_t proto,
+				      bool complete)
 {
 	uint32_t pseudo = frame_pseudo_sum(segment + l3, proto, length - l4);
 	uint32_t at = l4 + (proto == IPPROTO_TCP ? 16 : 6);
@@ -451,8 +438,8 @@ static void assert_transport_checksum(const uint8_t *segment, uint32_t l3, uint3
 }
 
 /* The headers of a segment, with what segmentation changes put back, are those of the packet. */
-static void assert_headers(const struct frame_spec *spec, const struct offload_plan *plan,
-			   unsigned int index, uint8_t *segment, uint32_t length)
+static void assert_headers(const struct frame_spec *spec, const struct offload_plan *plan, unsigned int index,
+			   uint8_t *segment, uint32_t length)
 {
 	uint8_t *ip = segment + frame.l3, *l4 = segment + frame.l4;
 	bool last = index + 1 == plan->segment_count;
@@ -480,8 +467,7 @@ static void assert_headers(const struct frame_spec *spec, const struct offload_p
 	assert_memory_equal(segment, frame.data, frame.payload);
 }
 
-static void cut_and_put_together(const struct frame_spec *spec, uint16_t gso_size,
-				 uint64_t features)
+static void cut_and_put_together(const struct frame_spec *spec, uint16_t gso_size, uint64_t features)
 {
 	static uint8_t segment[FRAME_MAX];
 	struct packet *packet = make(spec, gso_size);
@@ -499,11 +485,9 @@ static void cut_and_put_together(const struct frame_spec *spec, uint16_t gso_siz
 		uint32_t payload = length - plan.header_length;
 
 		assert_int_equal(payload, min((uint32_t)gso_size, spec->payload - done));
-		assert_transport_checksum(segment, frame.l3, frame.l4, length, spec->proto,
-					  todo.checksum);
+		assert_transport_checksum(segment, frame.l3, frame.l4, length, spec->proto, todo.checksum);
 		assert_headers(spec, &plan, i, segment, length);
-		assert_memory_equal(segment + plan.header_length, frame.data + frame.payload + done,
-				    payload);
+		assert_memory_equal(segment + plan.header_length, frame.data + frame.payload + done, payload);
 		done += payload;
 	}
 	assert_int_equal(done, spec->payload);
@@ -573,8 +557,7 @@ static void routing_header_keeps_the_senders_sum(void **state)
 	memset(packet->head + frame.l3 + 48, 0x99, 16);
 	memset(frame.data + frame.l3 + 24, 0x99, 16); /* the final destination, for reference */
 	field = packet->head + frame.l4 + 16;
-	bytes_store16(field,
-		      (uint16_t)frame_pseudo_sum(frame.data + frame.l3, IPPROTO_TCP, 4000 + 20));
+	bytes_store16(field, (uint16_t)frame_pseudo_sum(frame.data + frame.l3, IPPROTO_TCP, 4000 + 20));
 	assert_int_equal(offload_check(packet, SENDS), 0);
 	assert_int_equal(offload_plan(packet, offload_todo(packet, 0), &plan), 0);
 	for (unsigned int i = 0; i < plan.segment_count; i++) {
@@ -610,10 +593,8 @@ static void whole_packets_get_their_checksum(void **state)
 			assert_true(todo.checksum);
 			assert_int_equal(offload_plan(packet, todo, &plan), 0);
 			assert_int_equal(plan.segment_count, 1);
-			assert_int_equal(assemble(packet, frame.data, &plan, true, 0, whole),
-					 frame.length);
-			assert_transport_checksum(whole, frame.l3, frame.l4, frame.length,
-						  spec.proto, true);
+			assert_int_equal(assemble(packet, frame.data, &plan, true, 0, whole), frame.length);
+			assert_transport_checksum(whole, frame.l3, frame.l4, frame.length, spec.proto, true);
 			memcpy(whole + plan.checksum_field, frame.data + plan.checksum_field, 2);
 			assert_memory_equal(whole, frame.data, frame.length);
 			frame_free(packet);
@@ -629,8 +610,7 @@ static void odd_starts(void **state)
 	(void)state;
 	frame_build(&frame, &udp4);
 	for (uint16_t start = 30; start < 40; start++) {
-		for (uint32_t length = PACKET_HEAD_MAX - 2; length < PACKET_HEAD_MAX + 5;
-		     length++) {
+		for (uint32_t length = PACKET_HEAD_MAX - 2; length < PACKET_HEAD_MAX + 5; length++) {
 			struct packet *packet = make_bytes(frame.data, length, start, 6);
 			struct offload_todo todo = {.checksum = true};
 			struct offload_plan plan;
@@ -639,9 +619,8 @@ static void odd_starts(void **state)
 			assert_int_equal(offload_plan(packet, todo, &plan), 0);
 			assemble(packet, frame.data, &plan, true, 0, whole);
 			/* The field's old value was part of the sum. */
-			assert_int_equal(
-				bytes_load16(whole + start + 6),
-				(uint16_t)~frame_sum(0, frame.data + start, length - start));
+			assert_int_equal(bytes_load16(whole + start + 6),
+					 (uint16_t)~frame_sum(0, frame.data + start, length - start));
 			frame_free(packet);
 		}
 	}

@@ -10,8 +10,7 @@
 
 static struct frame frame;
 
-static struct flow_key parse_bytes(const uint8_t *data, uint32_t length, uint32_t staged,
-				   enum packet_depth depth)
+static struct flow_key parse_bytes(const uint8_t *data, uint32_t length, uint32_t staged, enum packet_depth depth)
 {
 	struct packet *packet = frame_stage(data, length, staged);
 	struct flow_key key;
@@ -102,8 +101,7 @@ static void shallow_is_the_first_three_words(void **state)
 
 	(void)state;
 	for (unsigned int tags = 0; tags < 3; tags++) {
-		frame_build(&frame,
-			    &(struct frame_spec){.tags = tags, .version = 4, .proto = IPPROTO_TCP});
+		frame_build(&frame, &(struct frame_spec){.tags = tags, .version = 4, .proto = IPPROTO_TCP});
 		packet = frame_stage(frame.data, frame.length, PACKET_HEAD_MAX);
 		packet_parse(packet, 5, PACKET_DEPTH_L4, &deep.key);
 		packet_parse(packet, 5, PACKET_DEPTH_L2, &shallow.key);
@@ -190,9 +188,8 @@ static void length_field(void **state)
 static void arp(void **state)
 {
 	static const uint8_t request[42] = {
-		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0,  2, 0x08, 0x06,
-		0,    1,    8,    0,    6,    4,    0, 1, 2, 0, 0,  0, 0,    2,
-		10,   1,    2,    3,    0,    0,    0, 0, 0, 0, 10, 1, 2,    4,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0,  0, 0, 0, 2, 0x08, 0x06, 0, 1, 8, 0,  6, 4, 0,
+		1,    2,    0,    0,    0,    0,    2, 10, 1, 2, 3, 0, 0,    0,    0, 0, 0, 10, 1, 2, 4,
 	};
 	static const uint8_t src[16] = {10, 1, 2, 3}, dst[16] = {10, 1, 2, 4};
 	struct flow_key key = parse_bytes(request, 42, 42, PACKET_DEPTH_L4);
@@ -274,8 +271,7 @@ static void ipv4_malformed(void **state)
 	}
 
 	/* Ports in the padding are none. */
-	frame_build(&frame,
-		    &(struct frame_spec){.version = 4, .proto = IPPROTO_TCP, .payload = 20});
+	frame_build(&frame, &(struct frame_spec){.version = 4, .proto = IPPROTO_TCP, .payload = 20});
 	for (uint16_t length = 20; length < 40; length++) {
 		bytes_store16(frame.data + 16, length);
 		key = parse_again();
@@ -290,8 +286,7 @@ static void ipv4_fragments(void **state)
 	struct flow_key key;
 
 	(void)state;
-	frame_build(&frame,
-		    &(struct frame_spec){.version = 4, .proto = IPPROTO_UDP, .payload = 16});
+	frame_build(&frame, &(struct frame_spec){.version = 4, .proto = IPPROTO_UDP, .payload = 16});
 	bytes_store16(frame.data + 20, 0x2000);
 	key = parse_again();
 	assert_int_equal(key.ip_fragment, FLOW_FRAGMENT_ANY);
@@ -311,8 +306,7 @@ static void ipv4_fragments(void **state)
 
 static void ipv6_extensions(void **state)
 {
-	static const uint8_t kinds[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS,
-					IPPROTO_FRAGMENT};
+	static const uint8_t kinds[] = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_DSTOPTS, IPPROTO_FRAGMENT};
 	struct frame_spec spec = {.version = 6, .proto = IPPROTO_TCP};
 	struct flow_key key;
 
@@ -346,10 +340,8 @@ static void ipv6_extensions(void **state)
 
 static void ipv6_malformed(void **state)
 {
-	struct frame_spec spec = {.version = 6,
-				  .proto = IPPROTO_UDP,
-				  .extensions = {IPPROTO_DSTOPTS},
-				  .extension_count = 1};
+	struct frame_spec spec = {
+		.version = 6, .proto = IPPROTO_UDP, .extensions = {IPPROTO_DSTOPTS}, .extension_count = 1};
 	struct flow_key key;
 
 	(void)state;
@@ -405,8 +397,7 @@ static void every_cut(void **state)
 		{.tags = 2, .version = 4, .ip_options = 40, .proto = IPPROTO_TCP, .payload = 50},
 		{.tags = 1, .version = 4, .proto = IPPROTO_ICMP, .payload = 3},
 		{.version = 6,
-		 .extensions = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT,
-				IPPROTO_DSTOPTS},
+		 .extensions = {IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT, IPPROTO_DSTOPTS},
 		 .extension_count = 4,
 		 .extension_size = 24,
 		 .proto = IPPROTO_SCTP,
@@ -419,8 +410,7 @@ static void every_cut(void **state)
 		const uint8_t *right = (const uint8_t *)&whole;
 
 		for (uint32_t staged = 14; staged <= frame.length; staged++) {
-			struct flow_key key = parse_bytes(frame.data, frame.length, staged,
-							  PACKET_DEPTH_L4);
+			struct flow_key key = parse_bytes(frame.data, frame.length, staged, PACKET_DEPTH_L4);
 			const uint8_t *bytes = (const uint8_t *)&key;
 
 			for (unsigned int at = 0; at < sizeof(key); at++)
@@ -435,11 +425,9 @@ static void hash_keeps_a_connection_together(void **state)
 	uint32_t first, other;
 
 	(void)state;
-	frame_build(&frame,
-		    &(struct frame_spec){.version = 4, .proto = IPPROTO_TCP, .payload = 100});
+	frame_build(&frame, &(struct frame_spec){.version = 4, .proto = IPPROTO_TCP, .payload = 100});
 	first = hash();
-	frame_build(&frame, &(struct frame_spec){
-				    .tags = 1, .version = 4, .proto = IPPROTO_TCP, .payload = 9});
+	frame_build(&frame, &(struct frame_spec){.tags = 1, .version = 4, .proto = IPPROTO_TCP, .payload = 9});
 	frame.data[frame.l3 + 1] = 0;
 	frame.data[frame.l4 + 7]++;
 	assert_int_equal(hash(), first);

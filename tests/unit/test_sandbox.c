@@ -21,13 +21,12 @@
 static char dir[64];
 
 /* In a child: tells which expectation failed and makes it the exit status. */
-#define EXPECT(condition)                                                                         \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, \
-				errno);                                                           \
-			return 1;                                                                 \
-		}                                                                                 \
+#define EXPECT(condition)                                                                                 \
+	do {                                                                                              \
+		if (!(condition)) {                                                                       \
+			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+			return 1;                                                                         \
+		}                                                                                         \
 	} while (0)
 
 static int setup(void **state)
@@ -57,8 +56,7 @@ static int teardown(void **state)
 
 static int become_nobody(void)
 {
-	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
 		return -errno;
 	/* Changing ids gave our /proc to root. */
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);

@@ -12,8 +12,7 @@
 
 static void test_offers(void **state)
 {
-	const uint64_t qemu = VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
-			      VIRTIO_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
+	const uint64_t qemu = VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIG) | VIRTIO_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
 	struct fixture f;
 	uint64_t offered;
 
@@ -176,11 +175,9 @@ static void test_without_protocol_features(void **state)
 	fixture_set_fd(&f, VHOST_USER_SET_VRING_KICK, 0);
 	assert_true(fixture_ready(&f, 0));
 	/* NEED_REPLY means nothing then. */
-	assert_int_equal(
-		fixture_send(&f, VHOST_USER_SET_OWNER, VHOST_USER_NEED_REPLY, NULL, 0, NULL, 0),
-		VHOST_FAULT_NONE);
-	assert_int_equal(fixture_ask_u64(&f, VHOST_USER_GET_FEATURES) & FIXTURE_FEATURES,
-			 FIXTURE_FEATURES);
+	assert_int_equal(fixture_send(&f, VHOST_USER_SET_OWNER, VHOST_USER_NEED_REPLY, NULL, 0, NULL, 0),
+			 VHOST_FAULT_NONE);
+	assert_int_equal(fixture_ask_u64(&f, VHOST_USER_GET_FEATURES) & FIXTURE_FEATURES, FIXTURE_FEATURES);
 	fixture_close(&f);
 }
 
@@ -200,11 +197,9 @@ static void test_uml_starts(void **state)
 	fixture_tell(&f, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0);
 	fixture_ask_u64(&f, VHOST_USER_GET_PROTOCOL_FEATURES);
 	/* The very message that brings REPLY_ACK wants it already. */
-	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_PROTOCOL_FEATURES, &value, 8, NULL, 0),
-			 0);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_PROTOCOL_FEATURES, &value, 8, NULL, 0), 0);
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
-	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pipes[1], 1),
-			 0);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pipes[1], 1), 0);
 	assert_true(f.dev.backend_fd >= 0);
 	value = FIXTURE_FEATURES | FIXTURE_PROTOCOL | VIRTIO_BIT(VIRTIO_NET_F_MTU);
 	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_FEATURES, &value, 8, NULL, 0), 0);
@@ -217,8 +212,7 @@ static void test_uml_starts(void **state)
 		.mmap_offset = reserved,
 	};
 	fd = fixture_file(FIXTURE_MEMORY);
-	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_MEM_TABLE, &table, 8 + 2 * 32, &fd, 1),
-			 0);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_MEM_TABLE, &table, 8 + 2 * 32, &fd, 1), 0);
 	close(fd);
 	for (unsigned int i = 0; i < 2; i++) {
 		struct vhost_user_vring_addr addr = fixture_ring_addr(i);
@@ -229,19 +223,14 @@ static void test_uml_starts(void **state)
 		addr.used += reserved - FIXTURE_USER;
 		addr.log = UINT64_MAX;
 		value = i;
-		assert_int_equal(
-			fixture_acked(&f, VHOST_USER_SET_VRING_CALL, &value, 8, &pipes[1], 1), 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_CALL, &value, 8, &pipes[1], 1), 0);
 		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_NUM, &ring, 8, NULL, 0), 0);
 		ring.num = 0;
-		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_BASE, &ring, 8, NULL, 0),
-				 0);
-		assert_int_equal(
-			fixture_acked(&f, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0),
-			0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_BASE, &ring, 8, NULL, 0), 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), 0);
 		fixture_set_fd(&f, VHOST_USER_SET_VRING_KICK, i);
 		ring.num = 1;
-		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_ENABLE, &ring, 8, NULL, 0),
-				 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_ENABLE, &ring, 8, NULL, 0), 0);
 		assert_true(fixture_ready(&f, i));
 	}
 	/* The driver goes: its rings are disabled, no more. Another may come. */
@@ -298,20 +287,15 @@ static void test_memory_changes_under_rings(void **state)
 	/* Hot-unplug and plug: between them the rings have no place. QEMU 7.2 says it once per
 	 * pair. */
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message,
-					       sizeof(message), NULL, 0),
-				 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message, sizeof(message), NULL, 0), 0);
 	assert_false(fixture_ready(&f, 0));
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message,
-					       sizeof(message), &fd, 1),
-				 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &fd, 1), 0);
 	assert_true(fixture_ready(&f, 0));
 	assert_int_equal(f.bases[0], 5);
 	assert_int_equal(f.dev.memory.count, 1);
 	/* Some front ends send the descriptor along. */
-	assert_int_equal(
-		fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message, sizeof(message), &fd, 1), 0);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message, sizeof(message), &fd, 1), 0);
 	assert_int_equal(f.dev.memory.count, 0);
 	close(fd);
 	fixture_close(&f);
@@ -331,19 +315,14 @@ static void test_slots_and_refusals(void **state)
 	fixture_tell_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, FIXTURE_ACK);
 	for (uint64_t i = 0; i < VHOST_USER_MEM_SLOTS; i++) {
 		message.region = fixture_region(i * FIXTURE_PAGE, FIXTURE_PAGE);
-		assert_int_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message,
-					       sizeof(message), &fd, 1),
-				 0);
+		assert_int_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &fd, 1), 0);
 	}
 	message.region = fixture_region(VHOST_USER_MEM_SLOTS * FIXTURE_PAGE, FIXTURE_PAGE);
-	assert_int_not_equal(
-		fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &fd, 1), 0);
+	assert_int_not_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &fd, 1), 0);
 	message.region = fixture_region(0, FIXTURE_PAGE);
-	assert_int_equal(
-		fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message, sizeof(message), NULL, 0), 0);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_REM_MEM_REG, &message, sizeof(message), NULL, 0), 0);
 	/* Well said, but nothing that can be mapped. */
-	assert_int_not_equal(
-		fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &event, 1), 0);
+	assert_int_not_equal(fixture_acked(&f, VHOST_USER_ADD_MEM_REG, &message, sizeof(message), &event, 1), 0);
 	assert_int_not_equal(fixture_acked(&f, VHOST_USER_NET_SET_MTU, &mtu, 8, NULL, 0), 0);
 	assert_int_equal(f.dev.refused, 3);
 	assert_int_equal(f.dev.memory.count, VHOST_USER_MEM_SLOTS - 1);
@@ -412,8 +391,7 @@ static void test_control_queue(void **state)
 	assert_int_equal(vhost_device_control_index(&f.dev), -1);
 	fixture_tell_u64(&f, VHOST_USER_SET_FEATURES, FIXTURE_PROTOCOL | control);
 	assert_int_equal(vhost_device_control_index(&f.dev), 2);
-	fixture_tell_u64(&f, VHOST_USER_SET_FEATURES,
-			 FIXTURE_PROTOCOL | control | VIRTIO_BIT(VIRTIO_NET_F_MQ));
+	fixture_tell_u64(&f, VHOST_USER_SET_FEATURES, FIXTURE_PROTOCOL | control | VIRTIO_BIT(VIRTIO_NET_F_MQ));
 	assert_int_equal(vhost_device_control_index(&f.dev), 6);
 	/* Nobody need enable it. */
 	fixture_set_memory(&f);
@@ -469,9 +447,8 @@ static void test_one_message_a_call(void **state)
 	(void)state;
 	fixture_open(&f, 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(vhost_frontend_send(&f.fe, VHOST_USER_GET_FEATURES,
-						     VHOST_USER_VERSION, NULL, 0, NULL, 0),
-				 0);
+		assert_int_equal(
+			vhost_frontend_send(&f.fe, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, NULL, 0), 0);
 	for (uint64_t i = 0; i < 3; i++) {
 		assert_int_equal(f.dev.messages, i);
 		assert_int_equal(vhost_device_receive(&f.dev), VHOST_FAULT_NONE);
@@ -569,8 +546,7 @@ static void test_frontend_and_device(void **state)
 	assert_int_equal(pairs, 2);
 	assert_int_equal(vhost_frontend_get_max_mem_slots(&f.fe, &slots), 0);
 	assert_int_equal(slots, VHOST_USER_MEM_SLOTS);
-	assert_int_equal(vhost_frontend_set_features(&f.fe, FIXTURE_FEATURES | FIXTURE_PROTOCOL),
-			 0);
+	assert_int_equal(vhost_frontend_set_features(&f.fe, FIXTURE_FEATURES | FIXTURE_PROTOCOL), 0);
 	assert_int_equal(vhost_frontend_add_mem_region(&f.fe, &region, memory), 0);
 	for (unsigned int i = 0; i < 4; i++) {
 		struct vhost_user_vring_addr addr = fixture_ring_addr(i);
@@ -578,10 +554,8 @@ static void test_frontend_and_device(void **state)
 		assert_int_equal(vhost_frontend_set_vring_num(&f.fe, i, 64), 0);
 		assert_int_equal(vhost_frontend_set_vring_base(&f.fe, i, (uint16_t)(i + 3)), 0);
 		assert_int_equal(vhost_frontend_set_vring_addr(&f.fe, &addr), 0);
-		assert_int_equal(
-			vhost_frontend_set_vring_fd(&f.fe, VHOST_USER_SET_VRING_KICK, i, event), 0);
-		assert_int_equal(
-			vhost_frontend_set_vring_fd(&f.fe, VHOST_USER_SET_VRING_CALL, i, -1), 0);
+		assert_int_equal(vhost_frontend_set_vring_fd(&f.fe, VHOST_USER_SET_VRING_KICK, i, event), 0);
+		assert_int_equal(vhost_frontend_set_vring_fd(&f.fe, VHOST_USER_SET_VRING_CALL, i, -1), 0);
 		assert_int_equal(vhost_frontend_set_vring_enable(&f.fe, i, true), 0);
 	}
 	assert_int_equal(vhost_frontend_set_status(&f.fe, 15), 0);

@@ -64,12 +64,9 @@ struct fault_case {
 static const struct fault_case cases[] = {
 	/* the header */
 	{REQUEST(GET_FEATURES), .flags = 2, .fault = VHOST_FAULT_VERSION},
-	{REQUEST(GET_FEATURES), .flags = VHOST_USER_VERSION | VHOST_USER_REPLY,
-	 .fault = VHOST_FAULT_VERSION},
+	{REQUEST(GET_FEATURES), .flags = VHOST_USER_VERSION | VHOST_USER_REPLY, .fault = VHOST_FAULT_VERSION},
 	{REQUEST(NONE), .fault = VHOST_FAULT_UNKNOWN},
-	{.what = "beyond the last",
-	 .request = VHOST_USER_REQUEST_MAX,
-	 .fault = VHOST_FAULT_UNKNOWN},
+	{.what = "beyond the last", .request = VHOST_USER_REQUEST_MAX, .fault = VHOST_FAULT_UNKNOWN},
 	{.what = "far beyond", .request = UINT32_MAX, .fault = VHOST_FAULT_UNKNOWN},
 	{.what = "unknown, to be acknowledged",
 	 .request = 1000,
@@ -88,8 +85,7 @@ static const struct fault_case cases[] = {
 	{REQUEST(SET_FEATURES), .size = 9, .fault = VHOST_FAULT_SIZE},
 	{REQUEST(SET_VRING_ADDR), .size = 39, .fault = VHOST_FAULT_SIZE},
 	{REQUEST(SET_MEM_TABLE), .size = 7, .fault = VHOST_FAULT_SIZE},
-	{REQUEST(SET_MEM_TABLE), .size = sizeof(struct vhost_user_mem_table) + 1,
-	 .fault = VHOST_FAULT_SIZE},
+	{REQUEST(SET_MEM_TABLE), .size = sizeof(struct vhost_user_mem_table) + 1, .fault = VHOST_FAULT_SIZE},
 	{REQUEST(ADD_MEM_REG), .size = 32, .fds = {MEMORY}, .fault = VHOST_FAULT_SIZE},
 	{REQUEST(GET_CONFIG), .size = 11, .fault = VHOST_FAULT_SIZE},
 	{REQUEST(SET_STATUS), .size = 1, .fault = VHOST_FAULT_SIZE},
@@ -99,19 +95,14 @@ static const struct fault_case cases[] = {
 	{REQUEST(SET_FEATURES), U64(0), .fds = {MEMORY}, .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(SET_VRING_KICK), U64(0), .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(SET_VRING_CALL), U64(0), .fds = {EVENT, EVENT}, .fault = VHOST_FAULT_DESCRIPTORS},
-	{REQUEST(SET_VRING_ERR), U64(VHOST_USER_VRING_NOFD), .fds = {EVENT},
-	 .fault = VHOST_FAULT_DESCRIPTORS},
+	{REQUEST(SET_VRING_ERR), U64(VHOST_USER_VRING_NOFD), .fds = {EVENT}, .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fault = VHOST_FAULT_DESCRIPTORS},
-	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {MEMORY, MEMORY},
-	 .fault = VHOST_FAULT_DESCRIPTORS},
-	{REQUEST(REM_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {MEMORY, MEMORY},
-	 .fault = VHOST_FAULT_DESCRIPTORS},
-	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 1},
-	 .fault = VHOST_FAULT_DESCRIPTORS},
+	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {MEMORY, MEMORY}, .fault = VHOST_FAULT_DESCRIPTORS},
+	{REQUEST(REM_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {MEMORY, MEMORY}, .fault = VHOST_FAULT_DESCRIPTORS},
+	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 1}, .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 1}, .fds = {MEMORY, MEMORY},
 	 .fault = VHOST_FAULT_DESCRIPTORS},
-	{REQUEST(SET_VRING_KICK), U64(0),
-	 .fds = {EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT},
+	{REQUEST(SET_VRING_KICK), U64(0), .fds = {EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT, EVENT},
 	 .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(SET_VRING_KICK), U64(0), .fds = {MEMORY}, .fault = VHOST_FAULT_EVENT_FD},
 	{REQUEST(SET_VRING_CALL), U64(0), .fds = {DIRECTORY}, .fault = VHOST_FAULT_EVENT_FD},
@@ -129,8 +120,7 @@ static const struct fault_case cases[] = {
 	{REQUEST(SET_VRING_CALL), U64(255), .fds = {EVENT}, .fault = VHOST_FAULT_QUEUE_INDEX},
 	{REQUEST(SET_VRING_ERR), U64(0xff00), .fds = {EVENT}, .fault = VHOST_FAULT_DESCRIPTORS},
 	{REQUEST(SET_VRING_ERR), U64(1ULL << 32), .fds = {EVENT}, .fault = VHOST_FAULT_QUEUE_INDEX},
-	{REQUEST(SET_VRING_KICK), U64(VHOST_USER_VRING_NOFD | 254),
-	 .fault = VHOST_FAULT_QUEUE_INDEX},
+	{REQUEST(SET_VRING_KICK), U64(VHOST_USER_VRING_NOFD | 254), .fault = VHOST_FAULT_QUEUE_INDEX},
 	{REQUEST(SET_VRING_NUM), STATE(2, 0), .fault = VHOST_FAULT_QUEUE_SIZE},
 	{REQUEST(SET_VRING_NUM), STATE(2, 100), .fault = VHOST_FAULT_QUEUE_SIZE},
 	{REQUEST(SET_VRING_NUM), STATE(2, 65536), .fault = VHOST_FAULT_QUEUE_SIZE},
@@ -146,50 +136,38 @@ static const struct fault_case cases[] = {
 	/* of a ring that runs: outside, across the end, wrapping */
 	{REQUEST(SET_VRING_ADDR), ADDR(.index = 0, .desc = 0, .avail = AT(1), .used = AT(2)),
 	 .fault = VHOST_FAULT_RING_ADDRESS},
-	{REQUEST(SET_VRING_ADDR),
-	 ADDR(.index = 0, .desc = AT(64) - 16, .avail = AT(1), .used = AT(2)),
+	{REQUEST(SET_VRING_ADDR), ADDR(.index = 0, .desc = AT(64) - 16, .avail = AT(1), .used = AT(2)),
 	 .fault = VHOST_FAULT_RING_ADDRESS},
-	{REQUEST(SET_VRING_ADDR),
-	 ADDR(.index = 0, .desc = AT(0), .avail = AT(64) - 256, .used = AT(2)),
+	{REQUEST(SET_VRING_ADDR), ADDR(.index = 0, .desc = AT(0), .avail = AT(64) - 256, .used = AT(2)),
 	 .fault = VHOST_FAULT_RING_ADDRESS},
-	{REQUEST(SET_VRING_ADDR),
-	 ADDR(.index = 0, .desc = AT(0), .avail = AT(1), .used = UINT64_MAX - 3),
+	{REQUEST(SET_VRING_ADDR), ADDR(.index = 0, .desc = AT(0), .avail = AT(1), .used = UINT64_MAX - 3),
 	 .fault = VHOST_FAULT_RING_ADDRESS},
 
 	/* memory; what a region must not be in itself is test_guest_memory.c's */
-	{REQUEST(SET_MEM_TABLE), .size = 8, .payload.table = {.count = 9},
-	 .fault = VHOST_FAULT_REGION},
-	{REQUEST(SET_MEM_TABLE), .size = 8, .payload.table = {.count = UINT32_MAX},
-	 .fault = VHOST_FAULT_REGION},
+	{REQUEST(SET_MEM_TABLE), .size = 8, .payload.table = {.count = 9}, .fault = VHOST_FAULT_REGION},
+	{REQUEST(SET_MEM_TABLE), .size = 8, .payload.table = {.count = UINT32_MAX}, .fault = VHOST_FAULT_REGION},
 	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 2}, .fds = {MEMORY, MEMORY},
 	 .fault = VHOST_FAULT_SIZE},
 	{REQUEST(SET_MEM_TABLE), .size = 72,
-	 .payload.table =
-		 {.count = 2,
-		  .regions = {{.guest_addr = 0x1000, .size = 0x1000, .user_addr = 0x1000},
-			      {.guest_addr = 0x1000, .size = 0x1000, .user_addr = 0x1000}}},
+	 .payload.table = {.count = 2,
+			   .regions = {{.guest_addr = 0x1000, .size = 0x1000, .user_addr = 0x1000},
+				       {.guest_addr = 0x1000, .size = 0x1000, .user_addr = 0x1000}}},
 	 .fds = {MEMORY, MEMORY}, .fault = VHOST_FAULT_REGION},
 	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 1}, .fds = {MEMORY},
 	 .fault = VHOST_FAULT_REGION},
-	{REQUEST(SET_MEM_TABLE), .size = 40,
-	 .payload.table = {.count = 1, .regions = {{.size = FIXTURE_PAGE}}}, .fds = {PROC_FILE},
-	 .fault = VHOST_FAULT_MEMORY_FILE},
-	{REQUEST(ADD_MEM_REG),
-	 REGION(.guest_addr = FIXTURE_GUEST + FIXTURE_PAGE, .size = FIXTURE_PAGE), .fds = {MEMORY},
-	 .fault = VHOST_FAULT_REGION},
-	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_MEMORY + 1), .fds = {MEMORY},
-	 .fault = VHOST_FAULT_REGION},
-	{REQUEST(ADD_MEM_REG), REGION(.guest_addr = UINT64_MAX - 15, .size = FIXTURE_PAGE),
+	{REQUEST(SET_MEM_TABLE), .size = 40, .payload.table = {.count = 1, .regions = {{.size = FIXTURE_PAGE}}},
+	 .fds = {PROC_FILE}, .fault = VHOST_FAULT_MEMORY_FILE},
+	{REQUEST(ADD_MEM_REG), REGION(.guest_addr = FIXTURE_GUEST + FIXTURE_PAGE, .size = FIXTURE_PAGE),
 	 .fds = {MEMORY}, .fault = VHOST_FAULT_REGION},
-	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {EVENT},
-	 .fault = VHOST_FAULT_MEMORY_FILE},
-	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {DIRECTORY},
-	 .fault = VHOST_FAULT_MEMORY_FILE},
+	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_MEMORY + 1), .fds = {MEMORY}, .fault = VHOST_FAULT_REGION},
+	{REQUEST(ADD_MEM_REG), REGION(.guest_addr = UINT64_MAX - 15, .size = FIXTURE_PAGE), .fds = {MEMORY},
+	 .fault = VHOST_FAULT_REGION},
+	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {EVENT}, .fault = VHOST_FAULT_MEMORY_FILE},
+	{REQUEST(ADD_MEM_REG), REGION(.size = FIXTURE_PAGE), .fds = {DIRECTORY}, .fault = VHOST_FAULT_MEMORY_FILE},
 
 	/* values */
 	{REQUEST(SET_FEATURES), U64(1ULL << 62), .fault = VHOST_FAULT_FEATURES},
-	{REQUEST(SET_FEATURES), U64(VIRTIO_BIT(VIRTIO_F_RING_PACKED)),
-	 .fault = VHOST_FAULT_FEATURES},
+	{REQUEST(SET_FEATURES), U64(VIRTIO_BIT(VIRTIO_F_RING_PACKED)), .fault = VHOST_FAULT_FEATURES},
 	{REQUEST(SET_FEATURES), U64(FIXTURE_PROTOCOL), .fault = VHOST_FAULT_FEATURES},
 	{REQUEST(SET_PROTOCOL_FEATURES), U64(VIRTIO_BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD)),
 	 .fault = VHOST_FAULT_FEATURES},
@@ -198,16 +176,11 @@ static const struct fault_case cases[] = {
 	{REQUEST(NET_SET_MTU), U64(67), .fault = VHOST_FAULT_VALUE},
 	{REQUEST(NET_SET_MTU), U64(65536), .fault = VHOST_FAULT_VALUE},
 	{REQUEST(SEND_RARP), U64(1), .fault = VHOST_FAULT_VALUE},
-	{REQUEST(GET_CONFIG), .size = 12, .payload.config = {.size = 1},
-	 .fault = VHOST_FAULT_VALUE},
-	{REQUEST(GET_CONFIG), .size = 16, .payload.config = {.offset = 253, .size = 4},
-	 .fault = VHOST_FAULT_VALUE},
-	{REQUEST(GET_CONFIG), .size = 12, .payload.config = {.offset = UINT32_MAX},
-	 .fault = VHOST_FAULT_VALUE},
-	{REQUEST(GET_CONFIG), .size = 16, .payload.config = {.size = UINT32_MAX},
-	 .fault = VHOST_FAULT_VALUE},
-	{REQUEST(SET_CONFIG), .size = 13, .payload.config = {.offset = 6, .size = 1},
-	 .fault = VHOST_FAULT_VALUE},
+	{REQUEST(GET_CONFIG), .size = 12, .payload.config = {.size = 1}, .fault = VHOST_FAULT_VALUE},
+	{REQUEST(GET_CONFIG), .size = 16, .payload.config = {.offset = 253, .size = 4}, .fault = VHOST_FAULT_VALUE},
+	{REQUEST(GET_CONFIG), .size = 12, .payload.config = {.offset = UINT32_MAX}, .fault = VHOST_FAULT_VALUE},
+	{REQUEST(GET_CONFIG), .size = 16, .payload.config = {.size = UINT32_MAX}, .fault = VHOST_FAULT_VALUE},
+	{REQUEST(SET_CONFIG), .size = 13, .payload.config = {.offset = 6, .size = 1}, .fault = VHOST_FAULT_VALUE},
 	{REQUEST(SET_CONFIG), .size = 13, .payload.config = {.offset = 0, .size = 1},
 	 .fault = VHOST_FAULT_VALUE}, /* under VERSION_1 */
 };
@@ -230,14 +203,13 @@ static void test_cases(void **state)
 		for (n = 0; n < ARRAY_SIZE(fds) && c->fds[n] != NONE; n++)
 			fds[n] = make_fd(c->fds[n]);
 		memcpy(payload, &c->payload, sizeof(c->payload));
-		assert_int_equal(
-			vhost_frontend_send(&f.fe, c->request, flags, payload, c->size, fds, n), 0);
+		assert_int_equal(vhost_frontend_send(&f.fe, c->request, flags, payload, c->size, fds, n), 0);
 		while (n > 0)
 			close(fds[--n]);
 		fixture_pump(&f);
 		if (f.fault != c->fault)
-			fail_msg("case %zu, %s: %s instead of %s", i, c->what,
-				 vhost_fault_name(f.fault), vhost_fault_name(c->fault));
+			fail_msg("case %zu, %s: %s instead of %s", i, c->what, vhost_fault_name(f.fault),
+				 vhost_fault_name(c->fault));
 		assert_int_equal(f.dev.last_fault, c->fault);
 		assert_false(fixture_ready(&f, 0));
 		assert_int_equal(f.dev.memory.count, 0);
@@ -253,8 +225,7 @@ static void test_cases(void **state)
  * nowhere. */
 static void test_lying_size(void **state)
 {
-	static const uint32_t sizes[] = {sizeof(union vhost_user_payload) + 1, 4096, INT32_MAX,
-					 UINT32_MAX};
+	static const uint32_t sizes[] = {sizeof(union vhost_user_payload) + 1, 4096, INT32_MAX, UINT32_MAX};
 	struct fixture f;
 
 	(void)state;
@@ -267,8 +238,7 @@ static void test_lying_size(void **state)
 		};
 
 		fixture_tell(&f, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0);
-		assert_int_equal(vhost_frontend_send_bytes(&f.fe, &header, sizeof(header), NULL, 0),
-				 0);
+		assert_int_equal(vhost_frontend_send_bytes(&f.fe, &header, sizeof(header), NULL, 0), 0);
 		assert_int_equal(fixture_pump(&f), VHOST_FAULT_SIZE);
 		vhost_frontend_close(&f.fe);
 		fixture_connect(&f);
@@ -294,8 +264,7 @@ static void test_descriptors_in_every_piece(void **state)
 	assert_int_equal(vhost_frontend_send_bytes(&f.fe, &header, 6, fds, 5), 0);
 	assert_int_equal(fixture_pump(&f), VHOST_FAULT_NONE);
 	assert_int_equal(f.dev.fd_count, 5);
-	assert_int_equal(vhost_frontend_send_bytes(&f.fe, (const uint8_t *)&header + 6, 6, fds, 5),
-			 0);
+	assert_int_equal(vhost_frontend_send_bytes(&f.fe, (const uint8_t *)&header + 6, 6, fds, 5), 0);
 	assert_int_equal(fixture_pump(&f), VHOST_FAULT_DESCRIPTORS);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
@@ -310,8 +279,7 @@ static void test_front_end_that_does_not_read(void **state)
 	(void)state;
 	fixture_open(&f, 1);
 	for (int i = 0; i < 100000 && f.fault == VHOST_FAULT_NONE; i++) {
-		if (vhost_frontend_send(&f.fe, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0,
-					NULL, 0) < 0)
+		if (vhost_frontend_send(&f.fe, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, NULL, 0) < 0)
 			break;
 		fixture_pump(&f);
 	}

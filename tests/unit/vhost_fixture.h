@@ -109,8 +109,8 @@ static inline void fixture_open(struct fixture *f, unsigned int pairs)
 {
 	const struct vhost_device_config config = {
 		.name = "test",
-		.features = FIXTURE_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_MTU) |
-			    VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_MQ),
+		.features = FIXTURE_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_MTU) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) |
+			    VIRTIO_BIT(VIRTIO_NET_F_MQ),
 		.pairs = pairs,
 		.control_queue = true,
 		.mac = {2, 0, 0, 0, 0, 1},
@@ -150,21 +150,18 @@ static inline enum vhost_fault fixture_pump(struct fixture *f)
 }
 
 /* A message on its way to the device, and the device's fault if it had one. */
-static inline enum vhost_fault fixture_send(struct fixture *f, uint32_t request, uint32_t flags,
-					    const void *payload, uint32_t size, const int *fds,
-					    unsigned int fd_count)
+static inline enum vhost_fault fixture_send(struct fixture *f, uint32_t request, uint32_t flags, const void *payload,
+					    uint32_t size, const int *fds, unsigned int fd_count)
 {
-	assert_int_equal(vhost_frontend_send(&f->fe, request, VHOST_USER_VERSION | flags, payload,
-					     size, fds, fd_count),
+	assert_int_equal(vhost_frontend_send(&f->fe, request, VHOST_USER_VERSION | flags, payload, size, fds, fd_count),
 			 0);
 	return fixture_pump(f);
 }
 
-static inline void fixture_tell(struct fixture *f, uint32_t request, const void *payload,
-				uint32_t size, const int *fds, unsigned int fd_count)
+static inline void fixture_tell(struct fixture *f, uint32_t request, const void *payload, uint32_t size, const int *fds,
+				unsigned int fd_count)
 {
-	assert_int_equal(fixture_send(f, request, 0, payload, size, fds, fd_count),
-			 VHOST_FAULT_NONE);
+	assert_int_equal(fixture_send(f, request, 0, payload, size, fds, fd_count), VHOST_FAULT_NONE);
 }
 
 static inline void fixture_tell_u64(struct fixture *f, uint32_t request, uint64_t value)
@@ -172,8 +169,7 @@ static inline void fixture_tell_u64(struct fixture *f, uint32_t request, uint64_
 	fixture_tell(f, request, &value, sizeof(value), NULL, 0);
 }
 
-static inline void fixture_tell_state(struct fixture *f, uint32_t request, uint32_t index,
-				      uint32_t num)
+static inline void fixture_tell_state(struct fixture *f, uint32_t request, uint32_t index, uint32_t num)
 {
 	const struct vhost_user_vring_state state = {.index = index, .num = num};
 
@@ -202,12 +198,11 @@ static inline uint64_t fixture_ask_u64(struct fixture *f, uint32_t request)
 }
 
 /* A request that wants to be acknowledged: 0 granted, else refused. */
-static inline uint64_t fixture_acked(struct fixture *f, uint32_t request, const void *payload,
-				     uint32_t size, const int *fds, unsigned int fd_count)
+static inline uint64_t fixture_acked(struct fixture *f, uint32_t request, const void *payload, uint32_t size,
+				     const int *fds, unsigned int fd_count)
 {
-	assert_int_equal(
-		fixture_send(f, request, VHOST_USER_NEED_REPLY, payload, size, fds, fd_count),
-		VHOST_FAULT_NONE);
+	assert_int_equal(fixture_send(f, request, VHOST_USER_NEED_REPLY, payload, size, fds, fd_count),
+			 VHOST_FAULT_NONE);
 	return fixture_answer(f, request).payload.u64;
 }
 
