@@ -21,7 +21,6 @@
 	X(HEADERS_TOO_LONG, "headers-too-long", "the packet's headers do not fit into what segmentation can rewrite") \
 	X(UPCALL_LIMIT, "upcall-limit", "too many packets without a flow were sent up, or nobody takes them")         \
 	X(NO_FLOW, "no-flow", "no flow came within the time that a packet may wait for one")                          \
-	X(PORT_STOPPED, "port-stopped", "the sender's queue was stopped while the packet waited")                     \
 	/* what the control plane decided */                                                                          \
 	X(FLOW_DROP, "flow-drop", "a flow without an output")                                                         \
 	X(MAC_LIMIT, "mac-limit", "the port has more source addresses than its limit")                                \

@@ -4,6 +4,7 @@
  * others talk, and many senders to one receiver. What two talk about must not notice any of it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 
@@ -407,6 +408,62 @@ static void one_that_never_receives(void **state)
 	stop_lot(&lot);
 }
 
+static void expect_event(struct testbed *bed, enum dp_type type, struct datapath_event *event)
+{
+	struct pollfd poll_fd = {.fd = datapath_client_fd(bed->client), .events = POLLIN};
+	int error;
+
+	while ((error = datapath_client_event(bed->client, event)) == -EAGAIN)
+		assert_int_equal(poll(&poll_fd, 1, 20000), 1);
+	assert_int_equal(error, 0);
+	assert_int_equal(event->type, type);
+}
+
+/* The controller hears of every change, in its order. */
+static void what_the_controller_is_told(void **state)
+{
+	static const uint8_t mac[6] = {2, 3, 4, 5, 6, 7};
+	const struct netfront_config config = {.ack = true};
+	static struct testbed bed;
+	struct datapath_event event;
+	struct dp_port_info info;
+	struct netfront *nf;
+	uint32_t port;
+
+	(void)state;
+	testbed_start(&bed, 1);
+	port = testbed_port(&bed, "a", NULL);
+	nf = testbed_attach(&bed, "a", &config);
+	for (uint32_t expected = DP_PORT_CONNECTED; expected <= DP_PORT_UP; expected++) {
+		expect_event(&bed, DP_EVENT_PORT, &event);
+		assert_int_equal(event.port.port, port);
+		assert_int_equal(event.port.state, expected);
+		assert_string_equal(event.port.config.name, "a");
+	}
+	assert_int_equal(vhost_frontend_send_rarp(&nf->fe, mac), 0);
+	expect_event(&bed, DP_EVENT_ANNOUNCE, &event);
+	assert_int_equal(event.announce.port, port);
+	assert_memory_equal(event.announce.mac, mac, 6);
+	assert_int_equal(vhost_frontend_set_mtu(&nf->fe, 9000), 0);
+	testbed_info(&bed, port, &info);
+	assert_int_equal(info.mtu, 9000);
+	assert_int_equal(info.peer_pid, getpid());
+	assert_int_equal(info.ring_sizes, 256 | 256 << 16);
+	assert_int_equal(info.regions, 1);
+	assert_int_equal(info.memory, nf->memory_size);
+	assert_int_equal(netfront_stop(nf), 0);
+	expect_event(&bed, DP_EVENT_PORT, &event);
+	assert_int_equal(event.port.state, DP_PORT_CONNECTED);
+	netfront_close(nf);
+	expect_event(&bed, DP_EVENT_PORT, &event);
+	assert_int_equal(event.port.state, DP_PORT_DOWN);
+	testbed_info(&bed, port, &info);
+	assert_int_equal(info.connections, 1);
+	assert_int_equal(info.faults, 0);
+	assert_int_equal(info.peer_pid, 0);
+	testbed_stop(&bed);
+}
+
 static void jumbo_frames(void **state)
 {
 	static const struct netfront_config shapes[] = {
@@ -446,7 +503,7 @@ int main(void)
 		cmocka_unit_test(one_to_many_ports),      cmocka_unit_test(ports_come_and_go),
 		cmocka_unit_test(front_ends_come_and_go), cmocka_unit_test(messages_under_traffic),
 		cmocka_unit_test(many_senders_to_one),    cmocka_unit_test(one_that_never_receives),
-		cmocka_unit_test(jumbo_frames),
+		cmocka_unit_test(jumbo_frames),           cmocka_unit_test(what_the_controller_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
