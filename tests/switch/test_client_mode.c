@@ -108,8 +108,6 @@ static void reconnected_by_the_next_core(void **state)
 	for (unsigned int i = 0; i < 2; i++)
 		ends[i] = listen_at(&bed, names[i]);
 	for (unsigned int round = 0; round < 5; round++) {
-		uint32_t received = sent;
-
 		for (unsigned int i = 0; i < 2; i++)
 			ports[i] = add_client_port(&bed, names[i]);
 		testbed_wire(&bed, ports[0], ports[1]);
@@ -119,7 +117,7 @@ static void reconnected_by_the_next_core(void **state)
 			testbed_wait_state(&bed, ports[i], DP_PORT_UP);
 		}
 		/* What was sent while nobody was there. */
-		for (received = sent - (round ? 10 : 0); received < sent; received++) {
+		for (uint32_t received = sent - (round ? 10 : 0); received < sent; received++) {
 			testbed_frame(frame, sizeof(frame), 2, 1, received);
 			assert_int_equal(testbed_receive(ends[1], 0, NULL, got, sizeof(got)), sizeof(got));
 			assert_memory_equal(frame, got, sizeof(got));

@@ -184,7 +184,7 @@ static void crowd_drain(struct crowd *crowd)
 {
 	uint64_t deadline = clock_now_ns() + 20 * NS_PER_S;
 
-	while (memcmp(crowd->got, crowd->sent, sizeof(crowd->got)) && clock_now_ns() < deadline) {
+	while (memcmp(crowd->got, crowd->sent, sizeof(crowd->got)) != 0 && clock_now_ns() < deadline) {
 		if (crowd_receive(crowd) == 0)
 			sched_yield();
 	}

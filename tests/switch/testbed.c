@@ -125,7 +125,7 @@ const char *testbed_path(struct testbed *bed, const char *name)
 	unsigned int i = 0;
 
 	assert_true(snprintf(path, sizeof(path), "%s/%s.sock", bed->dir, name) < (int)sizeof(path));
-	while (i < bed->name_count && strcmp(bed->paths[i], path))
+	while (i < bed->name_count && strcmp(bed->paths[i], path) != 0)
 		i++;
 	if (i == bed->name_count) {
 		assert_true(i < TESTBED_NAMES_MAX);

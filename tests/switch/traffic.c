@@ -180,7 +180,7 @@ static void check(struct traffic *traffic, const struct netfront_frame *frame)
 			    frame->size, expected.length);
 	assert_int_equal(frame->size, expected.length);
 	assert_int_equal(netfront_frame_copy(frame, 0, got, sizeof(got)), frame->size);
-	if (memcmp(got, expected.data, frame->size))
+	if (memcmp(got, expected.data, frame->size) != 0)
 		print_error("frame %u (got %u), segment %u of %u bytes\n", traffic->received,
 			    bytes_load32(got + TRAFFIC_NUMBER), traffic->segment, frame->size);
 	assert_memory_equal(got, expected.data, frame->size);

@@ -66,7 +66,7 @@ void traffic_expect(struct netfront *from, struct netfront *to, const struct tra
 /* Nothing more comes out at nf for a while (which is no proof, but finds what is usual). */
 void traffic_expect_silence(struct netfront *nf, unsigned int pair);
 
-/* Packets and bytes that one frame is at a receiver with these features. */
-uint32_t traffic_segments(const struct traffic_frame *frame, uint64_t receiver_features);
+/* How many packets one frame is at a receiver with these features. */
+uint32_t traffic_segments(const struct traffic_frame *kind, uint64_t features);
 
 #endif
