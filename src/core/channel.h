@@ -13,7 +13,7 @@
 #include "core/core.h"
 
 /* Listens. Only processes of uid owner (or root) are served. 0 or -errno. */
-int channel_open(struct channel **channel, struct core *core, uid_t owner);
+int channel_open(struct channel **result, struct core *core, uid_t owner);
 void channel_close(struct channel *channel);
 
 /* Sends an event if there is a controller that takes it; lost otherwise. */

@@ -204,8 +204,7 @@ static force_inline bool fetch_simple(const struct vring_split *ring, const stru
 }
 
 /* Walks the chains at heads. Returns how many, or -1: the ring is broken. */
-static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, uint16_t *counts,
-			unsigned int count)
+static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, unsigned int count)
 {
 	const struct guest_memory *memory = txq->walk.memory;
 	const struct vring_split ring = txq->ring;
@@ -240,7 +239,6 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t
 			}
 		}
 		packet->piece_count = (uint16_t)piece_count;
-		counts[i] = (uint16_t)piece_count;
 		__builtin_prefetch(pieces->data);
 		__builtin_prefetch(pieces->data + CACHE_LINE);
 		used += piece_count;
@@ -250,7 +248,7 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t
 
 bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 {
-	uint16_t heads[TXQ_BATCH], counts[TXQ_BATCH];
+	uint16_t heads[TXQ_BATCH];
 	unsigned int gathered = gather_heads(txq, batch, heads);
 	int count;
 
@@ -258,21 +256,23 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	batch->staged_bytes = 0;
 	if (unlikely(txq->fault != CHAIN_OK))
 		return false;
-	count = fetch_chains(txq, batch, heads, counts, gathered);
+	count = fetch_chains(txq, batch, heads, gathered);
 	if (unlikely(count < 0))
 		return false;
 	batch->count = (unsigned int)count;
 	for (unsigned int i = 0, piece = 0; i < batch->count; i++) {
 		struct packet *packet = &batch->packets[i];
+		struct chain_piece *own;
 
 		if (unlikely(packet->reason))
 			continue;
-		/* packet->pieces, but writable. */
+		/* packet->pieces, but writable; staging may take some of them off. */
+		own = &batch->pieces[piece];
+		piece += packet->piece_count;
 		if (likely(txq->net_hdr_len == VIRTIO_NET_HDR_LEN))
-			stage(txq, batch, packet, &batch->pieces[piece]);
+			stage(txq, batch, packet, own);
 		else
-			stage_slow(txq, batch, packet, &batch->pieces[piece], packet->piece_count);
-		piece += counts[i];
+			stage_slow(txq, batch, packet, own, packet->piece_count);
 	}
 	batch->retried = min(batch->retried, batch->count);
 	txq->last_avail = (uint16_t)(txq->last_avail + (batch->count - batch->retried));
