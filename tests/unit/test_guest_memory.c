@@ -276,8 +276,10 @@ static void test_address_space_is_bounded(void **state)
 
 	(void)state;
 	assert_int_equal(add(0x1000, GUEST_MEMORY_BYTES_MAX + PAGE, fd), -ENOSPC);
+#ifndef __SANITIZE_THREAD__ /* which leaves a program less address space than that */
 	assert_int_equal(add(0x1000, 1ULL << 40, fd), 0);
 	assert_int_equal(add(4ULL << 40, GUEST_MEMORY_BYTES_MAX, fd), -ENOSPC);
+#endif
 	close(fd);
 }
 
