@@ -17,17 +17,20 @@
 	"Exit status: 0 done, 1 failed (nothing was changed), 2 wrong usage, 3 no switch\n" \
 	"answers.\n"
 
-#define PORT_SYNTAX                                                                             \
-	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket.\n"               \
-	"  mode=server     lasthop listens at PATH (the default)\n"                             \
-	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"           \
-	"  bridge=NAME     the bridge it belongs to (default br0)\n"                            \
-	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                          \
-	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"      \
-	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"  \
-	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n" \
-	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"       \
-	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"        \
+#define PORT_SYNTAX                                                                              \
+	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket.\n"                \
+	"  mode=server     lasthop listens at PATH (the default)\n"                              \
+	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"            \
+	"  bridge=NAME     the bridge it belongs to (default br0)\n"                             \
+	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                           \
+	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"       \
+	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"   \
+	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n"  \
+	"  notify-us=N     how long a notification of its guest may be held back to be merged\n" \
+	"                  with others, 0 to 10000 microseconds (default 10)\n"                  \
+	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"        \
+	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"        \
+	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"         \
 	"                  ctrl-vq, indirect-desc, event-idx, version-1, host-tso4, ...\n"
 
 static const struct {
@@ -62,6 +65,10 @@ static const struct {
 		"  --workers N       forwarding threads (default: one a CPU, at most 8)\n"
 		"  --linger-us N     how long an idle worker looks for more work (default 20)\n"
 		"  --flows-max N     size of the flow table (default 1048576)\n"
+		"  --no-state-batching, --no-preemptive-copy, --no-offload\n"
+		"                    work without one of the engine's mechanisms: to notify receivers\n"
+		"                    by what state they are in, to copy where it helps most, to use\n"
+		"                    idle CPUs; to see what each is good for\n"
 		"  --user NAME       whom the data plane becomes if started as root\n"
 		"  --no-sandbox      do not confine the data plane; for debugging only\n"
 		"  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"

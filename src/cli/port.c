@@ -98,6 +98,8 @@ static void print_settings(const json_t *port)
 	printf("  %-12s%llu of %llu pairs enabled, rings of %llu (receive) and %llu (transmit)\n", "queues",
 	       (unsigned long long)number(port, "queues_enabled"), (unsigned long long)number(port, "queues"),
 	       (unsigned long long)number(port, "ring_receive"), (unsigned long long)number(port, "ring_transmit"));
+	printf("  %-12sat most %llu us or %llu packets late\n", "notified",
+	       (unsigned long long)number(port, "notify_us"), (unsigned long long)number(port, "notify_packets"));
 	if (number(port, "mtu") != 0 || number(port, "guest_mtu") != 0)
 		printf("  %-12s%llu offered, %llu from the front end\n", "mtu", (unsigned long long)number(port, "mtu"),
 		       (unsigned long long)number(port, "guest_mtu"));

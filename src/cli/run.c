@@ -259,10 +259,17 @@ static const struct {
 	bool for_control;
 	int (*check)(const char *text);
 } run_options[] = {
-	{"--port", true, false, true, check_port},  {"--bridge", true, false, true, check_bridge},
-	{"--workers", true, true, false, NULL},     {"--linger-us", true, true, false, NULL},
-	{"--flows-max", true, true, false, NULL},   {"--user", true, true, false, NULL},
-	{"--no-sandbox", false, true, false, NULL}, {"--log-level", true, true, true, NULL},
+	{"--port", true, false, true, check_port},
+	{"--bridge", true, false, true, check_bridge},
+	{"--workers", true, true, false, NULL},
+	{"--linger-us", true, true, false, NULL},
+	{"--flows-max", true, true, false, NULL},
+	{"--user", true, true, false, NULL},
+	{"--no-sandbox", false, true, false, NULL},
+	{"--log-level", true, true, true, NULL},
+	{"--no-state-batching", false, true, false, NULL},
+	{"--no-preemptive-copy", false, true, false, NULL},
+	{"--no-offload", false, true, false, NULL},
 };
 
 static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
@@ -283,6 +290,8 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 	}
 	if (i == ARRAY_SIZE(run_options))
 		return cli_fail(CLI_USAGE, "'%s': not an option of run; see `lasthop help run`", word);
+	if (!run_options[i].has_argument && strchr(word, '=') != NULL)
+		return cli_fail(CLI_USAGE, "the option '%s' takes no argument", run_options[i].name);
 	if (run_options[i].has_argument) {
 		const char *equals = strchr(word, '=');
 

@@ -30,8 +30,8 @@ struct port_reading {
 static bool same_config(const struct dp_port_add *a, const struct dp_port_add *b)
 {
 	return strcmp(a->name, b->name) == 0 && strcmp(a->owner, b->owner) == 0 && strcmp(a->path, b->path) == 0 &&
-	       a->mode == b->mode && a->pairs == b->pairs && a->wait_us == b->wait_us && a->mtu == b->mtu &&
-	       a->features_off == b->features_off;
+	       a->mode == b->mode && a->pairs == b->pairs && a->wait_us == b->wait_us && a->notify_us == b->notify_us &&
+	       a->notify_packets == b->notify_packets && a->mtu == b->mtu && a->features_off == b->features_off;
 }
 
 static void read_port(void *arg, const struct dp_port_info *info)

@@ -151,10 +151,11 @@ static int check_members(const json_t *settings, const char *const *known, struc
 
 int port_settings_from_json(struct port_settings *port, const json_t *object, struct settings_error *error)
 {
-	static const char *const known[] = {"name", "path",    "mode",         "bridge",    "queues",
-					    "mtu",  "wait_us", "features_off", "mac_limit", NULL};
+	static const char *const known[] = {"name",           "path",         "mode",      "bridge",
+					    "queues",         "mtu",          "wait_us",   "notify_us",
+					    "notify_packets", "features_off", "mac_limit", NULL};
 	struct dp_port_add *wire = &port->wire;
-	uint32_t mtu = 0;
+	uint32_t mtu = 0, notify_packets = 0;
 
 	memset(port, 0, sizeof(*port));
 	if (check_members(object, known, error) < 0 || get_name(object, "name", NULL, wire->name, error) < 0 ||
@@ -163,10 +164,14 @@ int port_settings_from_json(struct port_settings *port, const json_t *object, st
 	    get_number(object, "queues", 1, 1, PORT_PAIRS_MAX, &wire->pairs, error) < 0 ||
 	    get_number(object, "mtu", 0, PORT_MTU_MIN, UINT16_MAX, &mtu, error) < 0 ||
 	    get_number(object, "wait_us", 0, 1, PORT_WAIT_US_MAX, &wire->wait_us, error) < 0 ||
+	    get_number(object, "notify_us", DP_NOTIFY_US_DEFAULT, 0, DP_NOTIFY_US_MAX, &wire->notify_us, error) < 0 ||
+	    get_number(object, "notify_packets", DP_NOTIFY_PACKETS_DEFAULT, 1, DP_NOTIFY_PACKETS_MAX, &notify_packets,
+		       error) < 0 ||
 	    get_features_off(object, &wire->features_off, error) < 0 ||
 	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX, &port->mac_limit, error) < 0)
 		return -EINVAL;
 	wire->mtu = (uint16_t)mtu;
+	wire->notify_packets = (uint16_t)notify_packets;
 	return 0;
 }
 
@@ -185,9 +190,10 @@ json_t *port_settings_to_json(const struct port_settings *port)
 {
 	const struct dp_port_add *wire = &port->wire;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:o, s:i}", "name", wire->name, "path", wire->path,
-			 "mode", wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner, "queues",
-			 (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us", (int)wire->wait_us, "features_off",
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:i}", "name", wire->name, "path",
+			 wire->path, "mode", wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner,
+			 "queues", (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us", (int)wire->wait_us, "notify_us",
+			 (int)wire->notify_us, "notify_packets", (int)wire->notify_packets, "features_off",
 			 features_to_json(wire->features_off), "mac_limit", (int)port->mac_limit);
 }
 
@@ -218,6 +224,8 @@ static int set_port_option(json_t *object, const char *key, const char *value, s
 		{"queues", "queues"},
 		{"mtu", "mtu"},
 		{"wait-us", "wait_us"},
+		{"notify-us", "notify_us"},
+		{"notify-packets", "notify_packets"},
 		{"mac-limit", "mac_limit"},
 	};
 
@@ -240,7 +248,7 @@ static int set_port_option(json_t *object, const char *key, const char *value, s
 		return settings_fail(error, key, "a feature can only be switched off: write '%.40s=off'", key);
 	return settings_fail(error, key,
 			     "there is no option '%.40s'; there are: mode bridge queues mtu wait-us "
-			     "mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
+			     "notify-us notify-packets mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
 			     key);
 }
 

@@ -92,6 +92,9 @@ int core_start(struct core *core)
 		.ports = core->stats.ports,
 		.stats = core->stats.workers,
 		.linger_ns = core->config.linger_ns,
+		.state_batching = core->config.state_batching,
+		.preemptive_copy = core->config.preemptive_copy,
+		.offload = core->config.offload,
 	};
 	uint32_t own = core->config.workers;
 	int error;

@@ -25,6 +25,9 @@ struct core_config {
 	const char *dir; /* where the sockets and the statistics live */
 	unsigned int workers;
 	uint64_t linger_ns;
+	bool state_batching; /* these three as in struct worker_pool_config */
+	bool preemptive_copy;
+	bool offload;
 	uint32_t flows_max;
 };
 

@@ -483,7 +483,16 @@ static bool config_valid(const struct dp_port_add *config, int listener)
 	       strnlen(config->path, DP_PATH_SIZE) < DP_PATH_SIZE && config->pairs >= 1 &&
 	       config->pairs <= PORT_PAIRS_MAX && config->mode <= DP_PORT_CLIENT &&
 	       (config->mode == DP_PORT_SERVER) == (listener >= 0) && (config->mtu == 0 || config->mtu >= 68) &&
-	       config->wait_us <= 10000000;
+	       config->wait_us <= 10000000 && config->notify_us <= DP_NOTIFY_US_MAX &&
+	       config->notify_packets <= DP_NOTIFY_PACKETS_MAX;
+}
+
+static void set_notify_bounds(struct port *port, const struct dp_port_add *config)
+{
+	bool given = config->notify_packets != 0;
+
+	port->notify_ns = (given ? config->notify_us : DP_NOTIFY_US_DEFAULT) * 1000ULL;
+	port->notify_packets = given ? config->notify_packets : DP_NOTIFY_PACKETS_DEFAULT;
 }
 
 static int free_index(const struct core *core, const char *name, uint32_t *index)
@@ -521,6 +530,7 @@ int core_port_add(struct core *core, const struct dp_port_add *config, int liste
 		free(cp);
 		return -ENOMEM;
 	}
+	set_notify_bounds(cp->port, config);
 	cp->core = core;
 	cp->config = *config;
 	cp->index = *index;

@@ -40,6 +40,8 @@ static const char usage[] =
 	"  --workers N        forwarding threads (default: one a CPU, at most 8)\n"
 	"  --linger-us N      microseconds that a worker looks for more work before it sleeps (default 20)\n"
 	"  --flows-max N      size of the flow table (default 1048576)\n"
+	"  --no-state-batching, --no-preemptive-copy, --no-offload\n"
+	"                     work without one of the engine's mechanisms, to see what it is good for\n"
 	"  --user NAME        whom to become if started as root (default: lasthop, or else nobody)\n"
 	"  --no-sandbox       keep privileges and sight of the file system; for debugging only\n"
 	"  --log-level N      0 errors, 1 warnings, 2 information (default), 3 debugging\n"
@@ -76,6 +78,9 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"workers", required_argument, NULL, 'w'},
 		{"linger-us", required_argument, NULL, 'l'},
 		{"flows-max", required_argument, NULL, 'f'},
+		{"no-state-batching", no_argument, NULL, 'B'},
+		{"no-preemptive-copy", no_argument, NULL, 'C'},
+		{"no-offload", no_argument, NULL, 'O'},
 		{"user", required_argument, NULL, 'u'},
 		{"no-sandbox", no_argument, NULL, 'n'},
 		{"log-level", required_argument, NULL, 'v'},
@@ -92,6 +97,9 @@ static int parse_options(int argc, char **argv, struct options *options)
 				    : cpus > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX
 								 : (unsigned int)cpus,
 			 .linger_ns = LINGER_US_DEFAULT * 1000ULL,
+			 .state_batching = true,
+			 .preemptive_copy = true,
+			 .offload = true,
 			 .flows_max = FLOWS_DEFAULT},
 		.sandbox = true,
 		.log_level = LOG_INFO,
@@ -114,6 +122,15 @@ static int parse_options(int argc, char **argv, struct options *options)
 		case 'f':
 			ok = parse_number(optarg, "flows-max", 16, 1U << 24, &number);
 			options->core.flows_max = (uint32_t)number;
+			break;
+		case 'B':
+			options->core.state_batching = false;
+			break;
+		case 'C':
+			options->core.preemptive_copy = false;
+			break;
+		case 'O':
+			options->core.offload = false;
 			break;
 		case 'u':
 			options->user = optarg;

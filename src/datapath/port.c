@@ -28,6 +28,8 @@ struct port *port_create(uint32_t index, uint64_t wait_ns)
 	memset(port, 0, sizeof(*port));
 	port->index = index;
 	port->wait_ns = wait_ns;
+	port->notify_packets = 1;
+	port->vm_slot = -1;
 	for (uint32_t i = 0; i < PORT_PAIRS_MAX; i++) {
 		port->txq[i].port = index;
 		port->txq[i].queue = i;

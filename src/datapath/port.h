@@ -31,9 +31,12 @@ const char *port_fault_name(unsigned int fault);
 
 struct port {
 	uint32_t index;
-	uint32_t pairs_running; /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
-	uint64_t wait_ns;       /* bound of back-pressure towards this port */
-	uint64_t features;      /* negotiated */
+	uint32_t pairs_running;  /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
+	uint64_t wait_ns;        /* bound of back-pressure towards this port */
+	uint64_t notify_ns;      /* bounds of what is held back of its guest's notifications: 0: nothing, */
+	uint32_t notify_packets; /* and nothing beyond so many packets */
+	int vm_slot;             /* atomic; of the front end's process, for vm_state_get(); -1: unknown */
+	uint64_t features;       /* negotiated */
 	const struct guest_memory *memory;
 	uint32_t fault; /* atomic; 0: none. Set once by a worker, cleared by the main thread */
 	struct rxq rxq[PORT_PAIRS_MAX];

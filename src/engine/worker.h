@@ -9,6 +9,7 @@
 #ifndef LASTHOP_ENGINE_WORKER_H
 #define LASTHOP_ENGINE_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "datapath/forward.h"
@@ -21,6 +22,9 @@ struct worker_pool_config {
 	struct stats_port *ports;   /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
 	struct stats_worker *stats; /* [workers + 1] */
 	uint64_t linger_ns;         /* how long a worker looks for more work before it sleeps */
+	bool state_batching;        /* notify by the receiver's state, and not once a batch */
+	bool preemptive_copy;       /* copy where it helps most, and not always in the turn of the sender */
+	bool offload;               /* wake and place workers by which CPUs are idle */
 	struct forwarder *caller;   /* of the thread that starts the pool: its notifications are watched as well */
 };
 

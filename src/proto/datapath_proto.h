@@ -19,7 +19,7 @@
 
 #include "datapath/flow.h"
 
-#define DP_VERSION     1
+#define DP_VERSION     2
 #define DP_SOCKET_NAME "datapath.sock"
 #define DP_MESSAGE_MAX 16384 /* bytes of one message, header included */
 #define DP_PORTS_MAX   FLOW_PORTS_MAX
@@ -63,6 +63,12 @@ struct dp_hello {
 	uint64_t instance; /* changes when the data plane starts anew */
 };
 
+/* Bounds of merged notifications. */
+#define DP_NOTIFY_US_DEFAULT      10
+#define DP_NOTIFY_US_MAX          10000
+#define DP_NOTIFY_PACKETS_DEFAULT 128
+#define DP_NOTIFY_PACKETS_MAX     4096
+
 enum dp_port_mode { DP_PORT_SERVER = 0, DP_PORT_CLIENT = 1 };
 
 struct dp_port_add {
@@ -72,9 +78,10 @@ struct dp_port_add {
 	uint32_t mode;            /* enum dp_port_mode */
 	uint32_t pairs;           /* queue pairs offered, 1 to 16 */
 	uint32_t wait_us;         /* bound of back-pressure towards this port, microseconds; 0: the default */
+	uint32_t notify_us;       /* a notification is held back so long at most, to be merged with others */
+	uint16_t notify_packets;  /* and for so many packets; 0: the defaults of both */
 	uint16_t mtu;             /* offered as VIRTIO_NET_F_MTU; 0: not offered */
-	uint16_t zero;
-	uint64_t features_off; /* virtio feature bits not to offer */
+	uint64_t features_off;    /* virtio feature bits not to offer */
 };
 
 struct dp_port_id {

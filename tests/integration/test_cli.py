@@ -63,6 +63,7 @@ def wrong_run(top):
     refused(run("--port", "a=" + "/x" * 60), 2, "bytes")
     refused(run("--bridge", "x,mac-age=1"), 2, "10 to 86400")
     refused(run("--colour"), 2, "--colour")
+    refused(run("--no-offload=yes"), 2, "--no-offload", "no argument")
     refused(run("--port"), 2, "needs an argument")
     refused(run("a"), 2, "not an option")
     refused(cli("run", "--dir", os.path.join(top, "x" * 100)), 2, "too long")
@@ -90,11 +91,11 @@ def wrong_run(top):
 
 def ports_and_bridges(top):
     """ports and bridges come and go"""
-    switch = Switch(top, "a")
+    switch = Switch(top, "a", options=("--no-state-batching", "--no-preemptive-copy", "--no-offload"))
     state = switch.dir / "state.json"
     expect_equal(os.stat(switch.socket("a")).st_mode & 0o777, 0o660, "mode of a port's socket")
     expect_equal(os.stat(switch.dir / "api.sock").st_mode & 0o777, 0o600, "mode of the API's socket")
-    switch.ok("port", "add", switch.spec("b,queues=2,mtu=1400,mac-limit=5,tso=off"))
+    switch.ok("port", "add", switch.spec("b,queues=2,mtu=1400,notify-us=0,notify-packets=7,mac-limit=5,tso=off"))
     switch.ok("bridge", "add", "lan", "--mac-age", "30")
     switch.ok("port", "add", switch.spec("c,bridge=lan,mode=client"))
     before = state.read_text()
@@ -104,6 +105,8 @@ def ports_and_bridges(top):
             (switch.cli("port", "add", f"x={top}/missing/x.sock"), 1, "does not exist"),
             (switch.cli("port", "add", switch.spec("x,bridge=wan")), 1, "no bridge 'wan'", "br0", "lan"),
             (switch.cli("port", "add", switch.spec("x,mode=both")), 2, "server", "client"),
+            (switch.cli("port", "add", switch.spec("x,notify-us=10001")), 2, "0 to 10000"),
+            (switch.cli("port", "add", switch.spec("x,notify-packets=0")), 2, "1 to 4096"),
             (switch.cli("port", "del", "x"), 1, "no port 'x'", "a b c"),
             (switch.cli("port", "show", "x"), 1, "no port 'x'", "a b c"),
             (switch.cli("stats", "x"), 1, "no port 'x'"),
@@ -118,8 +121,9 @@ def ports_and_bridges(top):
     expect(not os.path.exists(switch.socket("x")), "a socket of a port that was refused")
 
     b = switch.port("b")
-    expect_equal([b[key] for key in ("name", "bridge", "mode", "queues", "mtu", "mac_limit", "state")],
-                 ["b", "br0", "server", 2, 1400, 5, "down"], "port b")
+    expect_equal([b[key] for key in ("name", "bridge", "mode", "queues", "mtu", "notify_us", "notify_packets", "mac_limit",
+                                     "state")],
+                 ["b", "br0", "server", 2, 1400, 0, 7, 5, "down"], "port b")
     expect("host-tso4" in b["features_off"] and "csum" not in b["features_off"], f"features off: {b}")
     expect_equal({row["name"]: row["ports"] for row in switch.json("bridge", "show")["bridges"]},
                  {"br0": ["a", "b"], "lan": ["c"]}, "bridges")

@@ -266,6 +266,13 @@ static void bad_ports(void **state)
 	config.mtu = 67;
 	assert_int_equal(add_port(sock, &config, true), -EINVAL);
 	config = good;
+	config.notify_us = DP_NOTIFY_US_MAX + 1;
+	config.notify_packets = 1;
+	assert_int_equal(add_port(sock, &config, true), -EINVAL);
+	config = good;
+	config.notify_packets = DP_NOTIFY_PACKETS_MAX + 1;
+	assert_int_equal(add_port(sock, &config, true), -EINVAL);
+	config = good;
 	config.wait_us = 10000001;
 	assert_int_equal(add_port(sock, &config, true), -EINVAL);
 	/* Names: none, one without an end, one that is taken. */

@@ -39,7 +39,15 @@ static void on_signal(struct loop_signals *signals, int signo)
 static int run_core(const char *dir, unsigned int workers)
 {
 	static struct stopper stopper = {.signals.caught = on_signal};
-	struct core_config config = {.dir = dir, .workers = workers, .linger_ns = 20000, .flows_max = 1 << 17};
+	struct core_config config = {
+		.dir = dir,
+		.workers = workers,
+		.linger_ns = 20000,
+		.state_batching = true,
+		.preemptive_copy = true,
+		.offload = true,
+		.flows_max = 1 << 17,
+	};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_init("core", getenv("TESTBED_VERBOSE") ? LOG_DEBUG : LOG_ERROR);

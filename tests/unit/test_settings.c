@@ -24,10 +24,13 @@ static void test_port(void **state)
 	assert_int_equal(port.wire.pairs, 1);
 	assert_int_equal(port.wire.mtu, 0);
 	assert_int_equal(port.wire.features_off, 0);
+	assert_int_equal(port.wire.notify_us, 10);
+	assert_int_equal(port.wire.notify_packets, 128);
 	assert_int_equal(port.mac_limit, 1024);
 	assert_int_equal(port_settings_parse(&port,
 					     "vm-1.x=/a,mode=client,bridge=lan,queues=16,mtu=9000,"
-					     "wait-us=50,mac-limit=1,mrg=off,event-idx=off",
+					     "wait-us=50,notify-us=0,notify-packets=4096,mac-limit=1,mrg=off,"
+					     "event-idx=off",
 					     &error),
 			 0);
 	assert_string_equal(port.wire.name, "vm-1.x");
@@ -36,6 +39,8 @@ static void test_port(void **state)
 	assert_int_equal(port.wire.pairs, 16);
 	assert_int_equal(port.wire.mtu, 9000);
 	assert_int_equal(port.wire.wait_us, 50);
+	assert_int_equal(port.wire.notify_us, 0);
+	assert_int_equal(port.wire.notify_packets, 4096);
 	assert_int_equal(port.mac_limit, 1);
 	assert_int_equal(port.wire.features_off, VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(29));
 }
@@ -77,7 +82,8 @@ static void test_json_round_trip(void **state)
 	(void)state;
 	assert_int_equal(port_settings_parse(&port,
 					     "a=/tmp/a,mode=client,queues=2,ctrl-vq=off,csum=off,"
-					     "bit63=off,mtu=1500,wait-us=7,mac-limit=9,bridge=b",
+					     "bit63=off,mtu=1500,wait-us=7,notify-us=10000,notify-packets=1,"
+					     "mac-limit=9,bridge=b",
 					     &error),
 			 0);
 	json = port_settings_to_json(&port);
@@ -122,6 +128,10 @@ static void test_port_refused(void **state)
 	refuse_port("a=/a,mtu=67", "mtu");
 	refuse_port("a=/a,mtu=65536", "mtu");
 	refuse_port("a=/a,wait-us=-1", "wait_us");
+	refuse_port("a=/a,notify-us=10001", "notify_us");
+	refuse_port("a=/a,notify-us=-1", "notify_us");
+	refuse_port("a=/a,notify-packets=0", "notify_packets");
+	refuse_port("a=/a,notify-packets=4097", "notify_packets");
 	refuse_port("a=/a,mac-limit=0", "mac_limit");
 	refuse_port("a=/a,csum=on", "csum");
 	refuse_port("a=/a,bit64=off", "bit64");
