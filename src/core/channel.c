@@ -246,6 +246,7 @@ static void handle_packet_out(struct channel *channel, struct request *request)
 			if (out->ports[i] < FLOW_PORTS_MAX)
 				forward_frame(channel->core->forwarder, out->ports[i], frame, out->length);
 		}
+		notice_give_all(channel->core->forwarder);
 		error = 0;
 	}
 	answer(channel, 0, error, NULL, 0);

@@ -300,6 +300,7 @@ static bool control_set_offloads(struct control_queue *queue, uint64_t features)
 			store_release(&cp->port->rxq[i / 2].live, true);
 		else
 			store_release(&cp->port->txq[i / 2].live, true);
+		call_after_stop(cp, cp->device.rings[i].call_fd);
 	}
 	run_pairs(cp);
 	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {

@@ -381,7 +381,7 @@ static unsigned int choose_queue(const struct packet *packet, uint32_t pairs)
 static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
 {
 	struct progress p = {.fwd = fwd, .to = to, .rxq = rxq, .delivery = delivery};
-	bool call = false;
+	const unsigned int queue = (unsigned int)(rxq - to->rxq);
 
 	while (p.next < delivery->count && !p.empty && !p.reason) {
 		if (!rxq_reserve_begin(rxq, &fwd->res)) {
@@ -400,10 +400,8 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		rxq_reserve_end(rxq, &fwd->res);
 		copy_units(&p);
 		count_delivered(&p);
-		call |= rxq_publish(rxq, &fwd->res);
+		notice_add(fwd, to, queue, false, rxq_publish(rxq, &fwd->res));
 	}
-	if (call)
-		forward_call(fwd, to, rxq->call_fd);
 	if (unlikely(load_relaxed(&rxq->fault) != CHAIN_OK))
 		forward_quarantine(fwd, to, load_relaxed(&rxq->fault));
 	if (unlikely(guest_memory_faulted(to->memory)))

@@ -459,8 +459,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 		count_flows(fwd);
 		progress -= min(count_waiting(fwd, txq), batch->retried);
 	}
-	if (txq_complete(txq, batch, fwd->wait))
-		forward_call(fwd, port, txq->call_fd);
+	notice_add(fwd, port, txq->queue, true, txq_complete(txq, batch, fwd->wait));
 	if (unlikely(guest_memory_faulted(port->memory)))
 		forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
 	return progress;

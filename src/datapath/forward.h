@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "datapath/drop.h"
+#include "datapath/notice.h"
 #include "datapath/offload.h"
 #include "datapath/port.h"
 #include "datapath/upcall.h"
@@ -31,6 +32,8 @@ struct forwarder {
 	uint32_t calls;       /* notifications, each counted when it begins and when it ends: odd during one */
 	uint32_t call_port;   /* index; whom the last one is for */
 	uint64_t turn_now_ns; /* 0: not read yet in this turn */
+
+	struct notices notices;
 
 	/* one turn's state, by packet of the batch */
 	struct txq_batch batch;
@@ -58,7 +61,8 @@ void forwarder_destroy(struct forwarder *fwd);
 
 /*
  * One turn of txq. Returns how many packets it made progress with (delivered, dropped or newly taken); 0: there
- * is nothing to do before something changes. The queue must be live or have been so.
+ * is nothing to do before something changes. The queue must be live or have been so. Guests are not called: the
+ * caller gives the notices that are left in fwd->notices, soon.
  */
 unsigned int forward_turn(struct forwarder *fwd, struct txq *txq);
 
@@ -71,7 +75,7 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq);
 /* When the first of txq's waiting packets has waited enough; 0: none waits. */
 uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq);
 
-/* Sends a frame that this process made out of a port, if there is room. True if it went. */
+/* Sends a frame that this process made out of a port, if there is room. True if it went. Leaves a notice. */
 bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, uint32_t length);
 
 /* Delivery (deliver.c): puts the batch's packets that indexes[] names into port `to`, in this order. */

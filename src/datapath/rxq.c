@@ -2,8 +2,9 @@
 /*
  * Reserving takes descriptor chains from the available ring and gives each its place in the used ring, all
  * under a lock that is tried for a bounded time only. A reservation gets a ticket; tickets are published in
- * their order. Who completes a reservation marks its ticket done and then tries to become the publisher; if
- * somebody else is it already, that one looks again after it let go, so no ticket is forgotten and no one waits.
+ * their order. The turn to publish goes from ticket to ticket. Who completes a reservation publishes if it has the
+ * turn, and else leaves word that it is done, for whoever brings the turn. Both are exchanges of the ticket's state,
+ * one of which sees the other: no ticket is forgotten and no one waits.
  *
  * The available index is read again only when what was seen of it is used up: the line that the guest writes
  * travels once a batch.
@@ -44,6 +45,7 @@ void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct gue
 	rxq->avail_seen = base;
 	rxq->used_reserved = base;
 	rxq->used_published = base;
+	rxq->tickets[0].state = RXQ_TICKET_TURN;
 	/* Kicks are wanted only while packets wait for buffers. */
 	WRITE_ONCE(rxq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
 	if (rxq->event_idx)
@@ -253,7 +255,7 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
 
 		rxq->used_reserved = (uint16_t)(rxq->used_reserved + res->elem_count);
 		rxq->tickets[ticket % RXQ_TICKETS].used_end = rxq->used_reserved;
-		store_relaxed(&rxq->tickets[ticket % RXQ_TICKETS].done, 0);
+		rxq->tickets[ticket % RXQ_TICKETS].packets = (uint8_t)res->unit_count;
 		res->ticket = ticket;
 		store_release(&rxq->ticket_next, (uint16_t)(ticket + 1));
 		if (unlikely(rxq->kick_wanted))
@@ -262,58 +264,49 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
 	unlock(&rxq->lock);
 }
 
-/* Publishes what is complete from the oldest ticket on. Publisher only. */
-static bool publish_done(struct rxq *rxq, uint16_t *from, uint16_t *to)
+/*
+ * Publishes from the ticket on, whose turn it is, as far as others are complete, and passes the turn on. Only who has
+ * the turn writes the used index, so it must be written before the turn is passed.
+ */
+static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
 {
-	uint16_t oldest = rxq->ticket_oldest;
-	uint16_t end = load_acquire(&rxq->ticket_next);
-	uint16_t used = rxq->used_published;
+	struct publication what = {.from = rxq->used_published};
+	uint8_t state;
 
-	*from = used;
-	while (oldest != end && load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done)) {
-		used = rxq->tickets[oldest % RXQ_TICKETS].used_end;
-		oldest++;
-	}
-	*to = used;
-	if (used == rxq->used_published)
-		return false;
-	store_release(&rxq->ring.used->idx, used);
-	rxq->used_published = used;
-	store_release(&rxq->ticket_oldest, oldest);
-	return true;
+	do {
+		do {
+			what.to = rxq->tickets[ticket % RXQ_TICKETS].used_end;
+			what.packets += rxq->tickets[ticket % RXQ_TICKETS].packets;
+			store_relaxed(&rxq->tickets[ticket % RXQ_TICKETS].state, RXQ_TICKET_OPEN);
+			ticket++;
+		} while (load_acquire(&rxq->tickets[ticket % RXQ_TICKETS].state) == RXQ_TICKET_DONE);
+		store_release(&rxq->ring.used->idx, what.to);
+		rxq->used_published = what.to;
+		store_release(&rxq->ticket_oldest, ticket);
+		state = __atomic_exchange_n(&rxq->tickets[ticket % RXQ_TICKETS].state, RXQ_TICKET_TURN,
+					    __ATOMIC_ACQ_REL);
+	} while (unlikely(state == RXQ_TICKET_DONE));
+	return what;
 }
 
-static bool wants_call(const struct rxq *rxq, uint16_t from, uint16_t to)
+struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
 {
-	full_barrier();
+	uint8_t *state = &rxq->tickets[res->ticket % RXQ_TICKETS].state;
+
+	if (res->elem_count == 0)
+		return (struct publication){0};
+	/* Having the turn already is the common case, and nobody takes it from us. */
+	if (likely(load_acquire(state) == RXQ_TICKET_TURN) ||
+	    __atomic_exchange_n(state, RXQ_TICKET_DONE, __ATOMIC_ACQ_REL) == RXQ_TICKET_TURN)
+		return publish_from(rxq, res->ticket);
+	return (struct publication){0};
+}
+
+bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to)
+{
 	if (rxq->event_idx)
 		return vring_passes_event(READ_ONCE(*vring_split_used_event(&rxq->ring)), to, from);
 	return !(READ_ONCE(rxq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-}
-
-bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
-{
-	bool call = false;
-
-	if (res->elem_count == 0)
-		return false;
-	store_release(&rxq->tickets[res->ticket % RXQ_TICKETS].done, 1);
-	full_barrier();
-	while (try_lock(&rxq->publish_lock)) {
-		uint16_t from, to, oldest;
-		bool published = publish_done(rxq, &from, &to);
-
-		oldest = rxq->ticket_oldest;
-		unlock(&rxq->publish_lock);
-		if (published && wants_call(rxq, from, to))
-			call = true;
-		full_barrier();
-		/* Somebody may have completed the oldest one while we held the lock, and gone. */
-		if (oldest == load_acquire(&rxq->ticket_next) ||
-		    !load_acquire(&rxq->tickets[oldest % RXQ_TICKETS].done))
-			break;
-	}
-	return call;
 }
 
 bool rxq_want_kick(struct rxq *rxq)

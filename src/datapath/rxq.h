@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "datapath/notice.h"
 #include "lib/compiler.h"
 #include "vhost/chain.h"
 #include "virtio/virtio_net.h"
@@ -42,14 +43,21 @@ struct rxq {
 	bool stalled;             /* atomic: gave no buffers for a whole waiting time, packets no longer wait for it */
 	enum chain_verdict fault; /* atomic */
 
-	/* publishing: under publish_lock, but for done[], which each reservation's owner sets */
-	uint32_t publish_lock cache_aligned;
-	uint16_t used_published;
+	/* whose turn it is to publish; but for the tickets' states, which their owners and predecessors change */
+	uint16_t used_published cache_aligned;
 	uint16_t ticket_oldest; /* atomic */
 	struct {
 		uint16_t used_end;
-		uint16_t done; /* atomic */
+		uint8_t packets;
+		uint8_t state; /* atomic: enum rxq_ticket */
 	} tickets[RXQ_TICKETS];
+};
+
+/* A ticket's owner is who filled the reservation. */
+enum rxq_ticket {
+	RXQ_TICKET_OPEN, /* neither is it complete nor are those before it published */
+	RXQ_TICKET_TURN, /* those before it are published: its owner publishes it, and may have to come yet */
+	RXQ_TICKET_DONE, /* complete, its owner gone: who publishes the one before it publishes it as well */
 };
 
 /* What one packet or segment was given. */
@@ -101,9 +109,12 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res);
 
 /*
  * The reserved buffers are filled: publishes them, now or, if an earlier reservation is not complete yet, by
- * whoever completes that one. True if the guest wants to be called for what this call published.
+ * whoever completes that one. Returns what this call published.
  */
-bool rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
+struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
+
+/* Whether the guest wants to be called for these used entries; after a full barrier behind their publication. */
+bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to);
 
 /* Asks the guest to kick when it adds buffers. True if it has added some since the last look. */
 bool rxq_want_kick(struct rxq *rxq);

@@ -279,18 +279,15 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	return true;
 }
 
-static bool publish_used(struct txq *txq, uint16_t used)
+static struct publication publish_used(struct txq *txq, uint16_t used)
 {
-	uint16_t old = txq->used;
+	const uint16_t old = txq->used;
 
-	if (used == old)
-		return false;
-	store_release(&txq->ring.used->idx, used);
-	txq->used = used;
-	full_barrier();
-	if (txq->event_idx)
-		return vring_passes_event(READ_ONCE(*vring_split_used_event(&txq->ring)), used, old);
-	return !(READ_ONCE(txq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	if (likely(used != old)) {
+		store_release(&txq->ring.used->idx, used);
+		txq->used = used;
+	}
+	return (struct publication){old, used, (uint16_t)(used - old)};
 }
 
 static force_inline void put_used(struct txq *txq, uint16_t position, uint16_t head)
@@ -301,7 +298,8 @@ static force_inline void put_used(struct txq *txq, uint16_t position, uint16_t h
 	elem->len = 0;
 }
 
-static bool complete_in_window(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
+static struct publication complete_in_window(struct txq *txq, struct txq_batch *batch,
+					     const struct txq_waiting *const *wait)
 {
 	unsigned int waiting = 0;
 	/* What was not fetched this time (our room was too small) waits on, behind those that were. */
@@ -330,7 +328,7 @@ static bool complete_in_window(struct txq *txq, struct txq_batch *batch, const s
 	return publish_used(txq, used);
 }
 
-bool txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
+struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
 {
 	bool waits = txq->waiting_count > 0 || batch->count == 0 || batch->position[0] != txq->used;
 
@@ -341,6 +339,13 @@ bool txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_wai
 	for (unsigned int i = 0; i < batch->count; i++)
 		put_used(txq, batch->position[i], batch->packets[i].ring_head);
 	return publish_used(txq, txq->last_avail);
+}
+
+bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to)
+{
+	if (txq->event_idx)
+		return vring_passes_event(READ_ONCE(*vring_split_used_event(&txq->ring)), to, from);
+	return !(READ_ONCE(txq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
 bool txq_pending(const struct txq *txq)

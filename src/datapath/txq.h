@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "datapath/flow_table.h"
+#include "datapath/notice.h"
 #include "datapath/packet.h"
 #include "lib/compiler.h"
 #include "vhost/chain.h"
@@ -83,9 +84,12 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch);
 
 /*
  * Gives back the batch's packets but those that wait: wait[i] is non-NULL for each that does, and goes into the
- * queue's list. True if the guest wants to be called.
+ * queue's list. Returns what that made visible to the guest.
  */
-bool txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait);
+struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait);
+
+/* Whether the guest wants to be called for these used entries; after a full barrier behind their publication. */
+bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to);
 
 /* True if there are packets that were not taken yet and there is room for them. */
 bool txq_pending(const struct txq *txq);

@@ -154,6 +154,7 @@ static unsigned int round_of_turns(struct worker *worker)
 			continue;
 		}
 		progress += forward_turn(worker->fwd, txq);
+		notice_give_all(worker->fwd);
 		i++;
 	}
 	return progress;

@@ -249,6 +249,7 @@ static void forward(const struct input *input, const struct poke *pokes, struct 
 		uint16_t used = txq->used;
 
 		forward_turn(fwd, txq);
+		notice_give_all(fwd);
 		forward_arm(fwd, txq);
 		must_hold(txq->waiting_count <= TXQ_BATCH);
 		must_hold((uint16_t)(txq->used - used) <= sender->tx.size);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guest's wish is looked at when a notice is given, not when its packets were published: a guest that is at work
+ * by then has taken its wish back. Between the store of a used index and that look there must be a full barrier, or a
+ * guest that falls asleep meanwhile is missed; one barrier serves all queues published before it.
+ */
+#include "datapath/notice.h"
+
+#include "datapath/forward.h"
+
+/* Half of what an index can tell apart. */
+#define RANGE_MAX 0x8000
+
+static struct notice *find(struct notices *notices, uint32_t port, unsigned int queue, bool transmit)
+{
+	for (unsigned int i = 0; i < notices->count; i++) {
+		struct notice *notice = &notices->entries[i];
+
+		if (notice->port == port && notice->queue == queue && notice->transmit == transmit)
+			return notice;
+	}
+	return NULL;
+}
+
+void notice_add(struct forwarder *fwd, const struct port *port, unsigned int queue, bool transmit,
+		struct publication what)
+{
+	struct notices *notices = &fwd->notices;
+	struct notice *notice = find(notices, port->index, queue, transmit);
+
+	if (what.from == what.to)
+		return;
+	/* The event index is one of the range: that range must not have gone round. */
+	if (unlikely(notice && (uint16_t)(what.to - notice->from) >= RANGE_MAX)) {
+		notice_give(fwd, (unsigned int)(notice - notices->entries));
+		notice = NULL;
+	}
+	notices->fenced = false;
+	if (notice) {
+		notice->to = what.to;
+		notice->packets += what.packets;
+		return;
+	}
+	if (unlikely(notices->count == NOTICES_MAX))
+		notice_give_all(fwd);
+	notices->fenced = false;
+	notices->entries[notices->count++] = (struct notice){
+		.port = port->index,
+		.queue = (uint16_t)queue,
+		.transmit = transmit,
+		.from = what.from,
+		.to = what.to,
+		.packets = what.packets,
+	};
+}
+
+bool notice_give(struct forwarder *fwd, unsigned int index)
+{
+	struct notices *notices = &fwd->notices;
+	const struct notice notice = notices->entries[index];
+	struct port *port = datapath_port(fwd->dp, notice.port);
+	int fd = -1;
+
+	notices->entries[index] = notices->entries[--notices->count];
+	if (unlikely(!port))
+		return false;
+	if (!notices->fenced) {
+		full_barrier();
+		notices->fenced = true;
+	}
+	if (notice.transmit) {
+		const struct txq *txq = &port->txq[notice.queue];
+
+		if (load_acquire(&txq->live) && txq_wants_call(txq, notice.from, notice.to))
+			fd = txq->call_fd;
+	} else {
+		const struct rxq *rxq = &port->rxq[notice.queue];
+
+		if (load_acquire(&rxq->live) && rxq_wants_call(rxq, notice.from, notice.to))
+			fd = rxq->call_fd;
+	}
+	if (fd < 0)
+		return false;
+	forward_call(fwd, port, fd);
+	return true;
+}
+
+void notice_give_all(struct forwarder *fwd)
+{
+	while (fwd->notices.count > 0)
+		notice_give(fwd, fwd->notices.count - 1);
+}
