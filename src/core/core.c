@@ -14,6 +14,7 @@
 
 #include "core/channel.h"
 #include "core/core_port.h"
+#include "engine/vm_state.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "vhost/guest_memory.h"
@@ -64,6 +65,14 @@ int core_open(struct core *core, const struct core_config *config)
 		return error;
 	if (getrandom(&core->instance, sizeof(core->instance), 0) != sizeof(core->instance))
 		core->instance = clock_now_ns();
+	if (config->observer_fd >= 0) {
+		error = vm_state_open(&core->loop, config->observer_fd);
+		if (error) {
+			log_error("descriptor %d is no socket to an observer: %s", config->observer_fd,
+				  strerror(-error));
+			return error;
+		}
+	}
 	core->dp.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (core->dp.event_fd < 0)
 		return -errno;
@@ -119,6 +128,7 @@ int core_run(struct core *core)
 
 		if (error)
 			return error;
+		statistics_vm_states(&core->stats, vm_state_available());
 		flow_table_reclaim(core->dp.flows);
 	}
 	return 0;
@@ -134,6 +144,7 @@ void core_close(struct core *core)
 	forwarder_destroy(core->forwarder);
 	flow_table_destroy(core->dp.flows);
 	statistics_close(&core->stats);
+	vm_state_close();
 	loop_cleanup(&core->loop);
 	if (core->dp.event_fd >= 0)
 		close(core->dp.event_fd);

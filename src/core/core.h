@@ -29,6 +29,7 @@ struct core_config {
 	bool preemptive_copy;
 	bool offload;
 	uint32_t flows_max;
+	int observer_fd; /* socket to an observer (engine/vm_state.h), taken over by core_open; -1: none */
 };
 
 struct core {

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/channel.h"
+#include "engine/vm_state.h"
 #include "lib/clock.h"
 #include "lib/fdpass.h"
 #include "lib/log.h"
@@ -323,6 +324,25 @@ static const struct control_queue_ops control_ops = {
 	.set_mac = control_set_mac,
 };
 
+/* 0 comes for processes that our pid namespace does not see: nothing is known of them. */
+static void watch_peer(struct core_port *cp, int sock)
+{
+	struct ucred peer;
+
+	cp->peer_pid = fdpass_peer(sock, &peer) ? 0 : (uint32_t)peer.pid;
+	store_relaxed(&cp->port->vm_slot, max(vm_state_watch((pid_t)cp->peer_pid), -1));
+}
+
+static void unwatch_peer(struct core_port *cp)
+{
+	int slot = load_relaxed(&cp->port->vm_slot);
+
+	/* A worker that has read the slot just now may see it as another VM's, which costs it a notification. */
+	store_relaxed(&cp->port->vm_slot, -1);
+	vm_state_forget(slot);
+	cp->peer_pid = 0;
+}
+
 static void disconnect(struct core_port *cp, enum vhost_fault fault)
 {
 	loop_remove(&cp->core->loop, &cp->conn_io);
@@ -330,7 +350,7 @@ static void disconnect(struct core_port *cp, enum vhost_fault fault)
 	if (fault != VHOST_FAULT_HANGUP && fault != VHOST_FAULT_NONE)
 		remember_fault(cp, vhost_fault_name(fault));
 	vhost_device_disconnect(&cp->device, fault);
-	cp->peer_pid = 0;
+	unwatch_peer(cp);
 	memset(cp->mac, 0, sizeof(cp->mac));
 	cp->mtu = 0;
 }
@@ -419,7 +439,6 @@ static void on_message(struct loop_io *io, uint32_t events)
 
 static int connect_port(struct core_port *cp, int sock)
 {
-	struct ucred peer;
 	int error;
 
 	cp->conn_io.fd = sock;
@@ -429,7 +448,7 @@ static int connect_port(struct core_port *cp, int sock)
 		return error;
 	}
 	cp->connections++;
-	cp->peer_pid = fdpass_peer(sock, &peer) ? 0 : (uint32_t)peer.pid;
+	watch_peer(cp, sock);
 	lift_quarantine(cp);
 	vhost_device_connect(&cp->device, sock);
 	set_state(cp, DP_PORT_CONNECTED);
@@ -596,6 +615,20 @@ int core_port_connect(struct core *core, uint32_t index, int sock)
 	return connect_port(cp, sock);
 }
 
+static uint32_t vm_state_of(const struct core_port *cp)
+{
+	switch (vm_state_get(load_relaxed(&cp->port->vm_slot))) {
+	case VM_STATE_BLOCKED:
+		return DP_VM_BLOCKED;
+	case VM_STATE_RUNNABLE:
+		return DP_VM_RUNNABLE;
+	case VM_STATE_RUNNING:
+		return DP_VM_RUNNING;
+	default:
+		return DP_VM_UNKNOWN;
+	}
+}
+
 void core_port_info(const struct core_port *cp, struct dp_port_info *info)
 {
 	const struct vhost_device *dev = &cp->device;
@@ -613,6 +646,7 @@ void core_port_info(const struct core_port *cp, struct dp_port_info *info)
 		.ring_sizes = dev->rings[0].size | (uint32_t)dev->rings[1].size << 16,
 		.mtu = cp->mtu,
 		.peer_pid = cp->peer_pid,
+		.vm_state = vm_state_of(cp),
 	};
 	memcpy(info->fault, cp->fault, sizeof(info->fault));
 	memcpy(info->mac, cp->mac, sizeof(info->mac));

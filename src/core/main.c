@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ static const char usage[] =
 	"  --flows-max N      size of the flow table (default 1048576)\n"
 	"  --no-state-batching, --no-preemptive-copy, --no-offload\n"
 	"                     work without one of the engine's mechanisms, to see what it is good for\n"
+	"  --observer-fd N    a SOCK_SEQPACKET socket, with lasthop-observer at its other end now or later\n"
 	"  --user NAME        whom to become if started as root (default: lasthop, or else nobody)\n"
 	"  --no-sandbox       keep privileges and sight of the file system; for debugging only\n"
 	"  --log-level N      0 errors, 1 warnings, 2 information (default), 3 debugging\n"
@@ -81,6 +83,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"no-state-batching", no_argument, NULL, 'B'},
 		{"no-preemptive-copy", no_argument, NULL, 'C'},
 		{"no-offload", no_argument, NULL, 'O'},
+		{"observer-fd", required_argument, NULL, 'o'},
 		{"user", required_argument, NULL, 'u'},
 		{"no-sandbox", no_argument, NULL, 'n'},
 		{"log-level", required_argument, NULL, 'v'},
@@ -100,7 +103,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 			 .state_batching = true,
 			 .preemptive_copy = true,
 			 .offload = true,
-			 .flows_max = FLOWS_DEFAULT},
+			 .flows_max = FLOWS_DEFAULT,
+			 .observer_fd = -1},
 		.sandbox = true,
 		.log_level = LOG_INFO,
 	};
@@ -131,6 +135,10 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'O':
 			options->core.offload = false;
+			break;
+		case 'o':
+			ok = parse_number(optarg, "observer-fd", 0, INT_MAX, &number);
+			options->core.observer_fd = (int)number;
 			break;
 		case 'u':
 			options->user = optarg;

@@ -90,3 +90,9 @@ void statistics_fault(struct statistics *stats)
 {
 	stats_add(&stats->header->faults, 1);
 }
+
+void statistics_vm_states(struct statistics *stats, bool known)
+{
+	if (load_relaxed(&stats->header->vm_states) != known)
+		store_relaxed(&stats->header->vm_states, known);
+}

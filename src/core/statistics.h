@@ -8,6 +8,7 @@
 #ifndef LASTHOP_CORE_STATISTICS_H
 #define LASTHOP_CORE_STATISTICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/shm.h"
@@ -29,5 +30,6 @@ void statistics_close(struct statistics *stats);
 /* name NULL: the port is gone. Its counters begin at 0 when it comes, and go back to 0 then. */
 void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state);
 void statistics_fault(struct statistics *stats);
+void statistics_vm_states(struct statistics *stats, bool known);
 
 #endif

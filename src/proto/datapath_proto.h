@@ -89,6 +89,14 @@ struct dp_port_id {
 	uint32_t zero;
 };
 
+/* What the process at the other end of a port's socket does. */
+enum dp_vm_state {
+	DP_VM_UNKNOWN = 0, /* nobody is connected, or nobody knows */
+	DP_VM_BLOCKED = 1,
+	DP_VM_RUNNABLE = 2, /* it waits for a CPU */
+	DP_VM_RUNNING = 3,
+};
+
 enum dp_port_state {
 	DP_PORT_DOWN = 0,        /* nobody connected */
 	DP_PORT_CONNECTED = 1,   /* a front end, but no running queue pair */
@@ -113,7 +121,7 @@ struct dp_port_info {
 	uint16_t mtu;        /* as the front end said; 0: unknown */
 	uint8_t mac[6];      /* as the guest set it through the control queue; 0: unknown */
 	uint32_t peer_pid;   /* of the front end's process, 0: unknown */
-	uint32_t zero;
+	uint32_t vm_state;   /* enum dp_vm_state, of that process, at this moment */
 };
 
 struct dp_flow_add {

@@ -75,8 +75,9 @@ struct stats_header {
 	uint64_t workers_offset;   /* struct stats_worker[workers] */
 	uint64_t ports_offset;     /* struct stats_port[workers][ports_max] */
 	uint64_t size;
-	uint64_t faults; /* connections and rings quarantined since the start */
-	uint64_t spare[6];
+	uint64_t faults;    /* connections and rings quarantined since the start */
+	uint64_t vm_states; /* 1: there is an observer, and states of VMs and CPUs are known */
+	uint64_t spare[5];
 	char drop_names[STATS_DROPS_MAX][24];
 } __attribute__((aligned(CACHE_LINE)));
 

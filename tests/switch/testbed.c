@@ -36,17 +36,18 @@ static void on_signal(struct loop_signals *signals, int signo)
 	loop_stop(&container_of(signals, struct stopper, signals)->core.loop);
 }
 
-static int run_core(const char *dir, unsigned int workers)
+static int run_core(const struct testbed *bed)
 {
 	static struct stopper stopper = {.signals.caught = on_signal};
 	struct core_config config = {
-		.dir = dir,
-		.workers = workers,
+		.dir = bed->dir,
+		.workers = bed->workers,
 		.linger_ns = 20000,
 		.state_batching = true,
 		.preemptive_copy = true,
 		.offload = true,
 		.flows_max = 1 << 17,
+		.observer_fd = bed->observer > 0 ? bed->observer : -1,
 	};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -66,7 +67,7 @@ static void fork_core(struct testbed *bed)
 	if (bed->core == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGBUS, SIG_DFL);
-		exit(run_core(bed->dir, bed->workers));
+		exit(run_core(bed));
 	}
 }
 
@@ -90,9 +91,15 @@ void testbed_close_client(struct testbed *bed)
 
 void testbed_start(struct testbed *bed, unsigned int workers)
 {
+	testbed_start_observed(bed, workers, 0);
+}
+
+void testbed_start_observed(struct testbed *bed, unsigned int workers, int observer)
+{
 	memset(bed, 0, sizeof(*bed));
 	assert_non_null(unit_temporary_dir(bed->dir));
 	bed->workers = workers;
+	bed->observer = observer;
 	fork_core(bed);
 	testbed_open_client(bed);
 }

@@ -23,6 +23,7 @@ struct testbed {
 	char dir[64];
 	pid_t core;
 	unsigned int workers;
+	int observer; /* the core's end of a socket, 0: none */
 	unsigned int name_count;
 	char paths[TESTBED_NAMES_MAX][DP_PATH_SIZE]; /* that front ends were given: they keep pointers */
 	struct datapath_client *client;
@@ -30,6 +31,8 @@ struct testbed {
 };
 
 void testbed_start(struct testbed *bed, unsigned int workers);
+/* With a socket whose other end plays the observer (proto/observer_map.h); it stays the caller's. */
+void testbed_start_observed(struct testbed *bed, unsigned int workers, int observer);
 void testbed_stop(struct testbed *bed);
 
 /* kill -9 of the core, and a new one in the same directory: it has no ports and no flows. */
