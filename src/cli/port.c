@@ -45,6 +45,11 @@ static void add_port_row(struct table *table, const json_t *port)
 	table_add(table, "%s", string(port, "name"));
 	table_add(table, "%s", string(port, "bridge"));
 	table_add(table, "%s", string(port, "state"));
+	table_add(table, "%s", string(port, "vm_state"));
+	if (number(port, "peer_pid") != 0)
+		table_add(table, "%u", (unsigned int)number(port, "peer_pid"));
+	else
+		table_add(table, "-");
 	table_add(table, "%u/%u", (unsigned int)number(port, "queues_enabled"), (unsigned int)number(port, "queues"));
 	table_add(table, "%s", quantity(text, number(counters, "in_packets")));
 	table_add(table, "%s", quantity_bytes(text, number(counters, "in_bytes")));
@@ -60,7 +65,7 @@ static int print_port_table(const json_t *ports)
 {
 	struct table table;
 
-	table_init(&table, "PORT|BRIDGE|STATE|>QUEUES|>IN PACKETS|>IN BYTES|>OUT PACKETS|>OUT "
+	table_init(&table, "PORT|BRIDGE|STATE|VM|>PROCESS|>QUEUES|>IN PACKETS|>IN BYTES|>OUT PACKETS|>OUT "
 			   "BYTES|>DROPS|>MACS|MODE|SOCKET");
 	for (size_t i = 0; i < json_array_size(ports); i++)
 		add_port_row(&table, json_array_get(ports, i));
@@ -81,7 +86,8 @@ static void print_state(const json_t *port)
 
 	printf("  %-12s%s", "state", string(port, "state"));
 	if (number(port, "peer_pid") != 0)
-		printf(", process %llu", (unsigned long long)number(port, "peer_pid"));
+		printf(", process %llu (its VM: %s)", (unsigned long long)number(port, "peer_pid"),
+		       string(port, "vm_state"));
 	printf("; connections so far: %llu\n", (unsigned long long)number(port, "connections"));
 	if (fault != NULL)
 		printf("  %-12s%s was the last of %llu\n", "faults", fault, (unsigned long long)number(port, "faults"));

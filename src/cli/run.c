@@ -1,57 +1,47 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * `lasthop run`: a whole switch in the foreground. Starts lasthop-core and lasthop-control, says
- * when all ports are there, starts again what died, and ends both with itself.
+ * `lasthop run`: a whole switch in the foreground. Starts lasthop-core, lasthop-control and lasthop-observer, says
+ * when all ports are there, starts again what died, and ends all of them with itself.
  *
- * Until the switch is ready the death of a child means that it cannot be had as asked for, and ends
+ * Until the switch is ready the death of core or control means that it cannot be had as asked for, and ends
  * everything. After that the children are independent of each other: the control plane finds a new
  * data plane by itself, and reads back an old one when it is the new one itself.
+ *
+ * The observer is a help that may be missing. Both ends of the socket between it and the core are kept here, so that
+ * each can be started again on its own: a new core asks for a reset, a new observer says hello, and that an observer is
+ * gone is said by us in its place.
  */
 #include "cli/cli.h"
+#include "cli/run_child.h"
 #include "cli/run_files.h"
 #include "control/settings.h"
 #include "lib/clock.h"
 #include "lib/loop.h"
+#include "proto/observer_map.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RESTART_FIRST_NS                                                         \
-	(100 * NS_PER_MS) /* doubled each time, but the first restart is at once \
-			   */
-#define RESTART_MAX_NS (5 * NS_PER_S)
-#define STABLE_NS      (10 * NS_PER_S) /* who lived so long begins anew */
-#define STOP_NS        (5 * NS_PER_S)  /* then it is killed */
-
-struct supervisor;
-
-struct child {
-	struct supervisor *supervisor;
-	const char *name;
-	char path[PATH_MAX];
-	char **argv; /* NULL-terminated */
-	int argc;
-	pid_t pid; /* 0: does not run */
-	uint64_t started_ns;
-	uint64_t wait_ns; /* before the next restart */
-	struct loop_timer timer;
-};
+#define STOP_NS (5 * NS_PER_S) /* then they are killed */
 
 struct supervisor {
 	struct loop loop;
 	struct loop_signals signals;
 	struct loop_io ready_io;
 	struct loop_timer stop_timer;
-	struct child core;
-	struct child control;
+	struct run_child core;
+	struct run_child control;
+	struct run_child observer;
+	bool wants_observer;
+	bool observed;            /* and there is one to start */
+	char observer_fds[2][16]; /* the socket's ends, as arguments */
 	bool ready;
 	bool stopping;
 	int status;
@@ -59,86 +49,56 @@ struct supervisor {
 
 static void supervisor_stop(struct supervisor *supervisor, int status);
 
-static void child_run(const struct child *child, pid_t parent)
+static void child_ended(struct supervisor *supervisor, struct run_child *child, int wait_status)
 {
-	sigset_t none;
-
-	/* If we are killed they must not be left behind; and we may be dead already. */
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (getppid() != parent)
-		_exit(CLI_FAILED);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(child->path, child->argv);
-	dprintf(STDERR_FILENO, "lasthop: cannot run %s: %s\n", child->path, strerror(errno));
-	_exit(CLI_FAILED);
-}
-
-static void child_start(struct child *child)
-{
-	pid_t parent = getpid();
-
-	child->started_ns = clock_now_ns();
-	child->pid = fork();
-	if (child->pid == 0)
-		child_run(child, parent);
-	if (child->pid < 0) {
-		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(errno));
-		child->pid = 0;
-		loop_timer_start(&child->supervisor->loop, &child->timer, child->started_ns + RESTART_MAX_NS);
-	}
-}
-
-static void child_restart(struct loop_timer *timer)
-{
-	struct child *child = container_of(timer, struct child, timer);
-
-	if (!child->supervisor->stopping)
-		child_start(child);
-}
-
-static void describe_end(const struct child *child, int wait_status)
-{
-	if (WIFSIGNALED(wait_status))
-		cli_fail(0, "%s was killed by signal %d (%s)", child->name, WTERMSIG(wait_status),
-			 strsignal(WTERMSIG(wait_status)));
-	else
-		cli_fail(0, "%s ended with exit status %d", child->name, WEXITSTATUS(wait_status));
-}
-
-static void child_ended(struct child *child, int wait_status)
-{
-	struct supervisor *supervisor = child->supervisor;
-	uint64_t now = clock_now_ns();
-
-	child->pid = 0;
+	run_child_ended(child);
 	if (supervisor->stopping)
 		return;
-	describe_end(child, wait_status);
+	run_child_describe_end(child, wait_status);
 	if (!supervisor->ready) {
 		cli_fail(0, "the switch could not be started");
 		supervisor_stop(supervisor, CLI_FAILED);
 		return;
 	}
-	if (now - child->started_ns >= STABLE_NS)
-		child->wait_ns = 0;
-	loop_timer_start(&supervisor->loop, &child->timer, now + child->wait_ns);
-	child->wait_ns = child->wait_ns == 0 ? RESTART_FIRST_NS : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
+	run_child_restart(child);
 }
 
-static void child_signal(const struct child *child, int signo)
+/* In the observer's place. If there is no room, the core has not read for long, and the next hello tells it as well. */
+static void tell_observer_gone(const struct supervisor *supervisor)
 {
-	if (child->pid > 0)
-		kill(child->pid, signo);
+	static const struct observer_notice gone = {
+		.type = OBSERVER_GONE,
+		.version = OBSERVER_VERSION,
+		.slots = OBSERVER_SLOTS,
+		.cpus = OBSERVER_CPUS,
+	};
+
+	if (send(supervisor->observer.keep_fd, &gone, sizeof(gone), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		cli_fail(0, "the core cannot be told that its observer is gone: %s", strerror(errno));
+}
+
+static void observer_ended(struct supervisor *supervisor, int wait_status)
+{
+	run_child_ended(&supervisor->observer);
+	if (supervisor->stopping)
+		return;
+	/* It has said why. */
+	if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == OBSERVER_EXIT_NOT_PERMITTED)
+		return;
+	run_child_describe_end(&supervisor->observer, wait_status);
+	tell_observer_gone(supervisor);
+	run_child_restart(&supervisor->observer);
 }
 
 /* The control plane first: else it would look for the data plane that it lost. */
 static void supervisor_stop_next(struct supervisor *supervisor)
 {
 	if (supervisor->control.pid != 0)
-		child_signal(&supervisor->control, SIGTERM);
+		run_child_stop(&supervisor->control, SIGTERM);
 	else if (supervisor->core.pid != 0)
-		child_signal(&supervisor->core, SIGTERM);
+		run_child_stop(&supervisor->core, SIGTERM);
+	else if (supervisor->observer.pid != 0)
+		run_child_stop(&supervisor->observer, SIGTERM);
 	else
 		loop_stop(&supervisor->loop);
 }
@@ -150,9 +110,11 @@ static void reap_children(struct supervisor *supervisor)
 
 	while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
 		if (pid == supervisor->core.pid)
-			child_ended(&supervisor->core, wait_status);
+			child_ended(supervisor, &supervisor->core, wait_status);
 		else if (pid == supervisor->control.pid)
-			child_ended(&supervisor->control, wait_status);
+			child_ended(supervisor, &supervisor->control, wait_status);
+		else if (pid == supervisor->observer.pid)
+			observer_ended(supervisor, wait_status);
 	}
 	if (supervisor->stopping)
 		supervisor_stop_next(supervisor);
@@ -164,8 +126,9 @@ static void stop_expired(struct loop_timer *timer)
 
 	cli_fail(0, "still running %d seconds after they were asked to end: killed", (int)(STOP_NS / NS_PER_S));
 	supervisor->status = CLI_FAILED;
-	child_signal(&supervisor->control, SIGKILL);
-	child_signal(&supervisor->core, SIGKILL);
+	run_child_stop(&supervisor->control, SIGKILL);
+	run_child_stop(&supervisor->core, SIGKILL);
+	run_child_stop(&supervisor->observer, SIGKILL);
 }
 
 static void supervisor_stop(struct supervisor *supervisor, int status)
@@ -176,6 +139,7 @@ static void supervisor_stop(struct supervisor *supervisor, int status)
 	supervisor->status = status;
 	loop_timer_stop(&supervisor->core.timer);
 	loop_timer_stop(&supervisor->control.timer);
+	loop_timer_stop(&supervisor->observer.timer);
 	loop_timer_start(&supervisor->loop, &supervisor->stop_timer, clock_now_ns() + STOP_NS);
 	supervisor_stop_next(supervisor);
 }
@@ -209,26 +173,21 @@ static void ready_came(struct loop_io *io, uint32_t events)
 
 /* the children's command lines */
 
-static int child_init(struct child *child, struct supervisor *supervisor, const char *name, int room)
+static int find_child(struct supervisor *supervisor, struct run_child *child, const char *name, int room)
 {
-	child->supervisor = supervisor;
-	child->name = name;
-	child->timer.expired = child_restart;
-	/* Name, each option with its argument, and the end. */
-	child->argv = calloc((size_t)room + 2, sizeof(char *));
-	if (child->argv == NULL)
-		return cli_fail(CLI_FAILED, "no memory");
-	if (run_files_find_program(name, child->path, sizeof(child->path)) < 0)
+	int error = run_child_init(child, &supervisor->loop, name, room);
+
+	if (error == -ENOENT)
 		return cli_fail(CLI_FAILED, "cannot find %s beside lasthop or in %s", name, LASTHOP_LIBEXECDIR);
-	child->argv[child->argc++] = child->path;
-	return CLI_OK;
+	return error != 0 ? cli_fail(CLI_FAILED, "%s: %s", name, strerror(-error)) : CLI_OK;
 }
 
-static void child_argument(struct child *child, const char *option, const char *value)
+static int find_observer(struct supervisor *supervisor, int room)
 {
-	child->argv[child->argc++] = (char *)(uintptr_t)option;
-	if (value != NULL)
-		child->argv[child->argc++] = (char *)(uintptr_t)value;
+	int error = run_child_init(&supervisor->observer, &supervisor->loop, "lasthop-observer", room);
+
+	supervisor->observed = error == 0;
+	return error != 0 && error != -ENOENT ? cli_fail(CLI_FAILED, "lasthop-observer: %s", strerror(-error)) : CLI_OK;
 }
 
 static int check_port(const char *text)
@@ -251,25 +210,30 @@ static int check_bridge(const char *text)
 	return CLI_OK;
 }
 
+#define FOR_US       0u
+#define FOR_CORE     1u
+#define FOR_CONTROL  2u
+#define FOR_OBSERVER 4u
+
 /* Where each option goes, and how it is checked before anything is started. */
 static const struct {
 	const char *name;
 	bool has_argument;
-	bool for_core;
-	bool for_control;
+	unsigned int whom;
 	int (*check)(const char *text);
 } run_options[] = {
-	{"--port", true, false, true, check_port},
-	{"--bridge", true, false, true, check_bridge},
-	{"--workers", true, true, false, NULL},
-	{"--linger-us", true, true, false, NULL},
-	{"--flows-max", true, true, false, NULL},
-	{"--user", true, true, false, NULL},
-	{"--no-sandbox", false, true, false, NULL},
-	{"--log-level", true, true, true, NULL},
-	{"--no-state-batching", false, true, false, NULL},
-	{"--no-preemptive-copy", false, true, false, NULL},
-	{"--no-offload", false, true, false, NULL},
+	{"--port", true, FOR_CONTROL, check_port},
+	{"--bridge", true, FOR_CONTROL, check_bridge},
+	{"--workers", true, FOR_CORE, NULL},
+	{"--linger-us", true, FOR_CORE, NULL},
+	{"--flows-max", true, FOR_CORE, NULL},
+	{"--no-state-batching", false, FOR_CORE, NULL},
+	{"--no-preemptive-copy", false, FOR_CORE, NULL},
+	{"--no-offload", false, FOR_CORE, NULL},
+	{"--no-observer", false, FOR_US, NULL},
+	{"--user", true, FOR_CORE | FOR_OBSERVER, NULL},
+	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER, NULL},
+	{"--log-level", true, FOR_CORE | FOR_CONTROL | FOR_OBSERVER, NULL},
 };
 
 static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
@@ -301,27 +265,60 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 	}
 	if (run_options[i].check != NULL && run_options[i].check(value) != CLI_OK)
 		return CLI_USAGE;
-	if (run_options[i].for_core)
-		child_argument(&supervisor->core, run_options[i].name, value);
-	if (run_options[i].for_control)
-		child_argument(&supervisor->control, run_options[i].name, value);
+	if (run_options[i].whom & FOR_CORE)
+		run_child_argument(&supervisor->core, run_options[i].name, value);
+	if (run_options[i].whom & FOR_CONTROL)
+		run_child_argument(&supervisor->control, run_options[i].name, value);
+	if (run_options[i].whom & FOR_OBSERVER)
+		run_child_argument(&supervisor->observer, run_options[i].name, value);
+	/* The one of ours. */
+	if (run_options[i].whom == FOR_US)
+		supervisor->wants_observer = false;
 	return CLI_OK;
 }
 
 static int take_run_options(struct supervisor *supervisor, struct cli *cli, int argc, char **argv)
 {
 	int room = 2 * argc + 8;
-	int status = child_init(&supervisor->core, supervisor, "lasthop-core", room);
+	int status = find_child(supervisor, &supervisor->core, "lasthop-core", room);
 
+	supervisor->wants_observer = true;
 	if (status == CLI_OK)
-		status = child_init(&supervisor->control, supervisor, "lasthop-control", room);
+		status = find_child(supervisor, &supervisor->control, "lasthop-control", room);
+	if (status == CLI_OK)
+		status = find_observer(supervisor, room);
 	for (int i = 0; i < argc && status == CLI_OK; i++)
 		status = take_run_option(supervisor, cli, argc, argv, &i);
+	if (status != CLI_OK)
+		return status;
 	if (cli->dir == NULL)
 		cli->dir = cli_default_dir();
-	child_argument(&supervisor->core, "--dir", cli->dir);
-	child_argument(&supervisor->control, "--dir", cli->dir);
-	return status;
+	run_child_argument(&supervisor->core, "--dir", cli->dir);
+	run_child_argument(&supervisor->control, "--dir", cli->dir);
+	if (supervisor->wants_observer && !supervisor->observed)
+		cli_fail(0,
+			 "VM states are not known: lasthop-observer is not there (to build it takes libbpf, clang and "
+			 "bpftool); workers go by what rings tell");
+	supervisor->observed &= supervisor->wants_observer;
+	return CLI_OK;
+}
+
+/* One end each for core and observer; their numbers are the same in both and here. */
+static int connect_observer(struct supervisor *supervisor)
+{
+	int ends[2];
+
+	if (!supervisor->observed)
+		return CLI_OK;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return cli_fail(CLI_FAILED, "socketpair: %s", strerror(errno));
+	supervisor->core.keep_fd = ends[0];
+	supervisor->observer.keep_fd = ends[1];
+	for (int i = 0; i < 2; i++)
+		snprintf(supervisor->observer_fds[i], sizeof(supervisor->observer_fds[i]), "%d", ends[i]);
+	run_child_argument(&supervisor->core, "--observer-fd", supervisor->observer_fds[0]);
+	run_child_argument(&supervisor->observer, "--socket-fd", supervisor->observer_fds[1]);
+	return CLI_OK;
 }
 
 /* Runs until the end. A successor of the control plane has no --ready-fd: nobody would listen. */
@@ -334,7 +331,7 @@ static int supervise(struct supervisor *supervisor)
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		return cli_fail(CLI_FAILED, "pipe: %s", strerror(errno));
 	snprintf(ready_fd, sizeof(ready_fd), "%d", ready[1]);
-	child_argument(&supervisor->control, "--ready-fd", ready_fd);
+	run_child_argument(&supervisor->control, "--ready-fd", ready_fd);
 	supervisor->signals.caught = signal_caught;
 	supervisor->stop_timer.expired = stop_expired;
 	supervisor->ready_io.fd = ready[0];
@@ -346,12 +343,14 @@ static int supervise(struct supervisor *supervisor)
 		error = loop_add(&supervisor->loop, &supervisor->ready_io, EPOLLIN);
 	if (error < 0)
 		return cli_fail(CLI_FAILED, "event loop: %s", strerror(-error));
-	child_start(&supervisor->core);
-	fcntl(ready[1], F_SETFD, 0);
-	child_start(&supervisor->control);
+	run_child_start(&supervisor->core);
+	supervisor->control.keep_fd = ready[1];
+	run_child_start(&supervisor->control);
+	supervisor->control.keep_fd = -1;
 	close(ready[1]);
-	supervisor->control.argc -= 2;
-	supervisor->control.argv[supervisor->control.argc] = NULL;
+	run_child_forget_arguments(&supervisor->control, 2);
+	if (supervisor->observed)
+		run_child_start(&supervisor->observer);
 	error = loop_run(&supervisor->loop);
 	loop_cleanup(&supervisor->loop);
 	if (error < 0)
@@ -371,12 +370,15 @@ int cli_run(struct cli *cli, int argc, char **argv)
 	if (status == CLI_OK) {
 		status = run_files_open(&files, cli->dir);
 		if (status == CLI_OK) {
-			status = supervise(supervisor);
+			status = connect_observer(supervisor);
+			if (status == CLI_OK)
+				status = supervise(supervisor);
 			run_files_close(&files);
 		}
 	}
-	free(supervisor->core.argv);
-	free(supervisor->control.argv);
+	run_child_free(&supervisor->core);
+	run_child_free(&supervisor->control);
+	run_child_free(&supervisor->observer);
 	free(supervisor);
 	return status;
 }

@@ -102,8 +102,9 @@ static int print_json(const struct stats_reader *stats, const char *name)
 		set_fields(worker, &counters, stats_worker_fields);
 		json_array_append_new(workers, worker);
 	}
-	return cli_print_json(json_pack("{s:o, s:o, s:o, s:I}", "ports", ports, "total", total, "workers", workers,
-					"faults", (json_int_t)load_relaxed(&stats->header->faults)));
+	return cli_print_json(json_pack("{s:o, s:o, s:o, s:I, s:b}", "ports", ports, "total", total, "workers", workers,
+					"faults", (json_int_t)load_relaxed(&stats->header->faults), "vm_states",
+					load_relaxed(&stats->header->vm_states) != 0));
 }
 
 static void add_port(void *arg, const struct stats_reader *stats, const struct stats_directory *entry,
@@ -159,6 +160,8 @@ static void print_totals(const struct stats_reader *stats)
 	printf(", %s of headers staged\n", quantity_bytes(c, sum.staged_bytes));
 	printf("lookups: %s by the last flow, %s by the table, %s misses\n", quantity(a, sum.flow_hits_last),
 	       quantity(b, sum.flow_hits_table), quantity(c, sum.flow_misses));
+	printf("VMs:     their states are %s\n",
+	       load_relaxed(&stats->header->vm_states) ? "known" : "not known, the log of the switch says why");
 }
 
 static int print_tables(const struct stats_reader *stats, const char *name)

@@ -83,6 +83,13 @@ static const char *state_name(const struct control_port *port)
 	}
 }
 
+static const char *vm_state_name(uint32_t state)
+{
+	static const char *const names[] = {"unknown", "blocked", "runnable", "running"};
+
+	return names[state < ARRAY_SIZE(names) ? state : DP_VM_UNKNOWN];
+}
+
 json_t *api_json_port(const struct control_port *port, const struct stats_reader *stats)
 {
 	static const struct dp_port_info nothing;
@@ -111,6 +118,7 @@ json_t *api_json_port(const struct control_port *port, const struct stats_reader
 		json_object_set_new(object, "guest_mac", json_mac(info->mac));
 	if (info->peer_pid != 0)
 		json_object_set_new(object, "peer_pid", json_u64(info->peer_pid));
+	json_object_set_new(object, "vm_state", json_string(vm_state_name(info->vm_state)));
 	json_object_set_new(object, "macs", json_u64(port->present ? port->member.macs.count : 0));
 	json_object_set_new(object, "flows", json_u64(port->present ? port->member.flow_count : 0));
 	json_object_set_new(object, "unanswered", json_u64(port->present ? port->member.unanswered : 0));

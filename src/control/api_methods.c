@@ -233,10 +233,10 @@ static json_t *get_stats(struct control *control, const json_t *parameters, stru
 	(void)parameters;
 	if (stats_reader_open(&stats, control->dir) < 0)
 		return data_plane_down(error);
-	answer = json_pack("{s:o, s:i, s:I, s:I, s:I}", "total", api_json_stats(&stats), "workers", (int)stats.workers,
-			   "faults", (json_int_t)load_relaxed(&stats.header->faults), "moves",
-			   (json_int_t)control->fwd.moves, "uptime",
-			   (json_int_t)((clock_now_ns() - load_relaxed(&stats.header->start_ns)) / NS_PER_S));
+	answer = json_pack("{s:o, s:i, s:I, s:b, s:I, s:I}", "total", api_json_stats(&stats), "workers",
+			   (int)stats.workers, "faults", (json_int_t)load_relaxed(&stats.header->faults), "vm_states",
+			   load_relaxed(&stats.header->vm_states) != 0, "moves", (json_int_t)control->fwd.moves,
+			   "uptime", (json_int_t)((clock_now_ns() - load_relaxed(&stats.header->start_ns)) / NS_PER_S));
 	stats_reader_close(&stats);
 	return answer;
 }

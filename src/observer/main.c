@@ -132,6 +132,14 @@ static bool take_socket(int sock)
 	return fcntl(sock, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(sock, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+/* What whoever started us has open is not for a process that has seen privilege. */
+static void close_others(int sock)
+{
+	if (sock > 3)
+		close_range(3, (unsigned int)sock - 1, 0);
+	close_range((unsigned int)max(sock, STDERR_FILENO) + 1, UINT_MAX, 0);
+}
+
 /* One a slot, and a few. */
 static void raise_descriptor_limit(void)
 {
@@ -236,6 +244,7 @@ int main(int argc, char **argv)
 	log_init("lasthop-observer", options.log_level);
 	if (!take_socket(options.sock))
 		return EXIT_USAGE;
+	close_others(options.sock);
 	raise_descriptor_limit();
 	if (sched_tables_open(&tables) != 0)
 		return OBSERVER_EXIT_NOT_PERMITTED;

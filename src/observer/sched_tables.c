@@ -58,7 +58,8 @@ static int tables_refused(const char *what, int error)
 		advice = "it takes root, or CAP_BPF and CAP_PERFMON";
 	else if (error == -ENOSYS || error == -ESRCH || error == -ENOENT)
 		advice = "it takes Linux 6.1 with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF";
-	log_error("VM states and idle CPUs cannot be seen here: BPF: %s: %s; %s", what, strerror(-error), advice);
+	log_warn("VM states are not known: BPF: %s: %s (%s); workers go by what rings tell", what, strerror(-error),
+		 advice);
 	return error;
 }
 

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fork(), a death signal, exec(). What a child inherits beyond the standard descriptors is named: its arguments
+ * have the number.
+ */
+#include "cli/run_child.h"
+
+#include "cli/cli.h"
+#include "cli/run_files.h"
+#include "lib/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RESTART_FIRST_NS (100 * NS_PER_MS) /* doubled each time, but the first restart is at once */
+#define RESTART_MAX_NS   (5 * NS_PER_S)
+#define STABLE_NS        (10 * NS_PER_S) /* who lived so long begins anew */
+
+static void child_run(const struct run_child *child, pid_t parent)
+{
+	sigset_t none;
+
+	/* If we are killed they must not be left behind; and we may be dead already. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(CLI_FAILED);
+	if (child->keep_fd >= 0)
+		fcntl(child->keep_fd, F_SETFD, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(child->path, child->argv);
+	dprintf(STDERR_FILENO, "lasthop: cannot run %s: %s\n", child->path, strerror(errno));
+	_exit(CLI_FAILED);
+}
+
+void run_child_start(struct run_child *child)
+{
+	pid_t parent = getpid();
+
+	child->started_ns = clock_now_ns();
+	child->pid = fork();
+	if (child->pid == 0)
+		child_run(child, parent);
+	if (child->pid < 0) {
+		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(errno));
+		child->pid = 0;
+		loop_timer_start(child->loop, &child->timer, child->started_ns + RESTART_MAX_NS);
+	}
+}
+
+static void child_timer_expired(struct loop_timer *timer)
+{
+	run_child_start(container_of(timer, struct run_child, timer));
+}
+
+int run_child_init(struct run_child *child, struct loop *loop, const char *name, int room)
+{
+	child->loop = loop;
+	child->name = name;
+	child->keep_fd = -1;
+	child->timer.expired = child_timer_expired;
+	/* Name, arguments, and the end. */
+	child->argv = calloc((size_t)room + 2, sizeof(char *));
+	if (child->argv == NULL)
+		return -ENOMEM;
+	child->argv[child->argc++] = child->path;
+	return run_files_find_program(name, child->path, sizeof(child->path));
+}
+
+void run_child_free(struct run_child *child)
+{
+	free(child->argv);
+	child->argv = NULL;
+}
+
+void run_child_argument(struct run_child *child, const char *option, const char *value)
+{
+	child->argv[child->argc++] = (char *)(uintptr_t)option;
+	if (value != NULL)
+		child->argv[child->argc++] = (char *)(uintptr_t)value;
+}
+
+void run_child_forget_arguments(struct run_child *child, int count)
+{
+	child->argc -= count;
+	child->argv[child->argc] = NULL;
+}
+
+void run_child_describe_end(const struct run_child *child, int wait_status)
+{
+	if (WIFSIGNALED(wait_status))
+		cli_fail(0, "%s was killed by signal %d (%s)", child->name, WTERMSIG(wait_status),
+			 strsignal(WTERMSIG(wait_status)));
+	else
+		cli_fail(0, "%s ended with exit status %d", child->name, WEXITSTATUS(wait_status));
+}
+
+void run_child_ended(struct run_child *child)
+{
+	child->pid = 0;
+}
+
+void run_child_restart(struct run_child *child)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now - child->started_ns >= STABLE_NS)
+		child->wait_ns = 0;
+	loop_timer_start(child->loop, &child->timer, now + child->wait_ns);
+	child->wait_ns = child->wait_ns == 0 ? RESTART_FIRST_NS : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
+}
+
+void run_child_stop(struct run_child *child, int signo)
+{
+	loop_timer_stop(&child->timer);
+	if (child->pid > 0)
+		kill(child->pid, signo);
+}
