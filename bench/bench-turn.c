@@ -4,9 +4,13 @@
  *
  * Two ports over one block of memory; this program plays both guests between turns, outside of what is measured.
  * The minimum over many turns is the cost in a warm cache, the part of a packet's cost that is ours to shorten.
- * Under callgrind (--toggle-collect=forward_turn --toggle-collect=notice_give_all) the instructions a packet are exact and repeatable.
+ * Under callgrind (--toggle-collect=forward_turn --toggle-collect=notice_give_all) the instructions a packet are exact
+ * and repeatable.
  *
- *	bench_turn [SIZE [TURNS [SENDER_BUFFERS_TOUCHED]]]
+ * With FLOWS, packets belong to so many pairs of addresses in turn, in random order: each pair a flow of the table's,
+ * or with "stages" a flow for each source and each destination, as the control plane does it.
+ *
+ *	bench_turn [SIZE [TURNS [FLOWS [pairs|stages]]]]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +22,9 @@
 #define RING   256
 #define STRIDE 2112
 #define HEADER VIRTIO_NET_HDR_LEN
+
+#define DESTINATION 0x22
+#define SOURCE      0x44
 
 struct guest {
 	struct vring_split ring;
@@ -53,17 +60,64 @@ static void make_guest(struct guest *guest, uint16_t flags, uint32_t length)
 	guest->ring.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 }
 
+/* Station n of a side; flow f is a pair of them. */
+static void set_station(uint8_t mac[6], uint8_t side, uint32_t n)
+{
+	memset(mac, side, 6);
+	mac[4] = (uint8_t)(n >> 8);
+	mac[5] = (uint8_t)n;
+}
+
+static int add_flow(struct flow_table *table, const uint8_t *dst, const uint8_t *src, uint8_t stage,
+		    const struct flow_action *action)
+{
+	struct flow_key key = {.in_port = 0, .stage = stage}, mask = {.in_port = UINT32_MAX, .stage = UINT8_MAX};
+	uint64_t id;
+
+	if (dst) {
+		memcpy(key.eth_dst, dst, 6);
+		memset(mask.eth_dst, 0xff, 6);
+	}
+	if (src) {
+		memcpy(key.eth_src, src, 6);
+		memset(mask.eth_src, 0xff, 6);
+	}
+	return flow_table_add(table, &key, &mask, action, 1, 0, &id);
+}
+
+static int add_flows(struct flow_table *table, uint32_t flows, uint32_t stations, bool stages)
+{
+	const struct flow_action output = {.type = FLOW_ACTION_OUTPUT, .value = 1};
+	const struct flow_action on = {.type = FLOW_ACTION_STAGE, .value = FLOW_STAGE_SECOND};
+	uint8_t dst[6], src[6];
+	int error = 0;
+
+	for (uint32_t i = 0; i < stations && stages && !error; i++) {
+		set_station(src, SOURCE, i);
+		set_station(dst, DESTINATION, i);
+		error = add_flow(table, NULL, src, FLOW_STAGE_FIRST, &on);
+		if (!error)
+			error = add_flow(table, dst, NULL, FLOW_STAGE_SECOND, &output);
+	}
+	for (uint32_t i = 0; i < flows && !stages && !error; i++) {
+		set_station(src, SOURCE, i % stations);
+		set_station(dst, DESTINATION, i / stations);
+		error = add_flow(table, dst, src, FLOW_STAGE_FIRST, &output);
+	}
+	return error;
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t size = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
 	unsigned long turns = argc > 2 ? strtoul(argv[2], NULL, 10) : 200000;
+	uint32_t flows = argc > 3 ? (uint32_t)atoi(argv[3]) : 1, stations = 1, flow = 0;
+	const bool stages = argc > 4 && strcmp(argv[4], "stages") == 0;
 	const uint64_t features = VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
 	const size_t memory_size = 64U << 20;
-	struct flow_key key = {.in_port = 0}, mask = {.in_port = UINT32_MAX};
-	struct flow_action action = {.type = FLOW_ACTION_OUTPUT, .value = 1};
 	static struct guest_memory guest_memory;
 	struct datapath dp = {.event_fd = -1};
-	uint64_t best = UINT64_MAX, sum = 0, id;
+	uint64_t best = UINT64_MAX, sum = 0;
 	struct stats_port *stats;
 	struct stats_worker *worker;
 	struct forwarder *fwd;
@@ -72,7 +126,9 @@ int main(int argc, char **argv)
 	memory = aligned_alloc(4096, memory_size);
 	stats = aligned_alloc(CACHE_LINE, sizeof(*stats) * FLOW_PORTS_MAX);
 	worker = aligned_alloc(CACHE_LINE, sizeof(*worker));
-	dp.flows = flow_table_create(1, 1024);
+	while (stations * stations < flows)
+		stations++;
+	dp.flows = flow_table_create(1, flows + 2 * stations);
 	dp.ports[0] = port_create(0, FORWARD_FULL_WAIT_NS);
 	dp.ports[1] = port_create(1, FORWARD_FULL_WAIT_NS);
 	if (!memory || !stats || !worker || !dp.flows || !dp.ports[0] || !dp.ports[1] || size < 60 || size > 2000)
@@ -83,20 +139,17 @@ int main(int argc, char **argv)
 	guest_memory.count = 1;
 	guest_memory.regions[0] = (struct guest_region){.size = memory_size, .host = memory};
 	fwd = forwarder_create(&dp, 0, stats, worker);
-	memset(mask.eth_dst, 0xff, sizeof(mask.eth_dst));
-	memset(mask.eth_src, 0xff, sizeof(mask.eth_src));
-	memset(key.eth_dst, 0x22, sizeof(key.eth_dst));
-	memset(key.eth_src, 0x44, sizeof(key.eth_src));
-	if (!fwd || flow_table_add(dp.flows, &key, &mask, &action, 1, 0, &id))
-		return 1;
 	rcu_register_thread();
+	if (!fwd || add_flows(dp.flows, flows, stations, stages))
+		return 1;
+	flow_table_reclaim(dp.flows);
 	make_guest(&tx, 0, size + HEADER);
 	make_guest(&rx, VRING_DESC_F_WRITE, STRIDE - 64);
 	for (unsigned int i = 0; i < RING; i++) {
 		uint8_t *frame = tx.buffers + i * STRIDE + HEADER;
 
-		memset(frame, 0x22, 6);
-		memset(frame + 6, 0x44, 6);
+		set_station(frame, DESTINATION, 0);
+		set_station(frame + 6, SOURCE, 0);
 		frame[12] = 0x08;
 	}
 	for (uint32_t i = 0; i < 2; i++)
@@ -109,6 +162,14 @@ int main(int argc, char **argv)
 	for (unsigned long turn = 0; turn < turns; turn++) {
 		uint64_t start;
 
+		for (unsigned int i = 0; i < TXQ_BATCH && flows > 1; i++) {
+			uint8_t *frame = tx.buffers + (tx.ring.avail->idx + i) % RING * STRIDE + HEADER;
+
+			/* A full period, so that each comes as often as the others. */
+			flow = (uint32_t)(((uint64_t)flow + 611953) % flows);
+			set_station(frame, DESTINATION, flow / stations);
+			set_station(frame + 6, SOURCE, flow % stations);
+		}
 		tx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + TXQ_BATCH);
 		rx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + TXQ_BATCH);
 		start = clock_now_ns();

@@ -187,6 +187,8 @@ static bool dump_flow(void *arg, const struct flow *flow, const struct flow_coun
 		   }};
 	size_t actions = flow->action_count * sizeof(struct flow_action);
 
+	reply.info.flow.key.stage = (uint8_t)flow->mask->stage;
+	reply.info.flow.mask.stage = UINT8_MAX;
 	memcpy(reply.bytes + sizeof(reply.info), flow->actions, actions);
 	answer(channel, DP_MORE, 0, &reply, sizeof(reply.info) + actions);
 	return false;

@@ -27,8 +27,8 @@ struct flow_key {
 	uint8_t ip_proto; /* behind IPv6 extension headers; later fragments have it too */
 	uint8_t ip_tos;
 	uint8_t ip_fragment; /* FLOW_FRAGMENT_* */
-	uint8_t zero;
-	uint16_t l4_src; /* ports of TCP, UDP, SCTP; ICMP type and code; 0 in later fragments */
+	uint8_t stage;       /* FLOW_STAGE_*: of a packet, how far it has come; a flow is always of one stage */
+	uint16_t l4_src;     /* ports of TCP, UDP, SCTP; ICMP type and code; 0 in later fragments */
 	uint16_t l4_dst;
 	uint32_t zero2;
 	uint8_t ip_src[16]; /* IPv4 and ARP in the first four bytes */
@@ -46,9 +46,17 @@ union flow_words {
 	uint64_t words[FLOW_KEY_WORDS];
 };
 
+/*
+ * A packet is looked up among the flows of the first stage, and once more if its flow there says so. What has to hold
+ * of sources and what is done by destinations are then a flow each, and not one for every pair of them.
+ */
+#define FLOW_STAGE_FIRST  0
+#define FLOW_STAGE_SECOND 1
+
 enum flow_action_type {
 	FLOW_ACTION_OUTPUT = 1, /* value: port index */
 	FLOW_ACTION_DROP = 2,   /* value: enum drop_reason; alone in its list */
+	FLOW_ACTION_STAGE = 3,  /* value: the stage to go on at, later than the flow's own; alone in its list */
 };
 
 struct flow_action {

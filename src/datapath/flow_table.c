@@ -3,7 +3,8 @@
  * Three levels: a view (the list of masks in use), a hash table per mask, a slot per flow.
  *
  * A bucket is one cache line of eight words, each a flow's pointer with sixteen bits of its hash on top, so that a
- * lookup reads a flow only when it is very probably the right one. A flow that finds its bucket full goes into
+ * lookup reads a flow only when it is very probably the right one. Its place in the bucket follows from the hash, too,
+ * as long as that place is free: most lookups then compare one word. A flow that finds its bucket full goes into
  * one of the next ones; `probes` tells readers how far to look. Readers meet views and tables through RCU;
  * the writer replaces what has to grow and frees the old one after a grace period.
  *
@@ -16,16 +17,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "datapath/drop.h"
 #include "lib/rcu.h"
 
 #define BUCKET_ENTRIES 8
+#define BUCKET_LOAD    4 /* flows a bucket on average: more are found, but not at the first look */
 #define BUCKETS_FIRST  16
 #define PROBES_MAX     4
 #define GROW_TRIES     6
-#define LOOKUP_BATCH   64
+#define PLACE_SHIFT    45 /* bits of a hash that neither bucket nor tag uses */
+#define HUGE_PAGE      (2UL << 20)
 #define POINTER_BITS   48
 #define POINTER_MASK   ((1ULL << POINTER_BITS) - 1)
 
@@ -87,7 +91,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t hash_words(const uint64_t *words, const uint64_t *mask, unsigned int depth, uint64_t seed)
+static inline uint64_t hash_words(const uint64_t *words, const uint64_t *mask, unsigned int depth, uint64_t seed)
 {
 	uint64_t hash = mix((words[0] & mask[0]) ^ seed, (words[1] & mask[1]) ^ 0x9e3779b97f4a7c15ULL);
 
@@ -107,8 +111,28 @@ static inline struct flow *entry_flow(uint64_t entry)
 	return (struct flow *)(uintptr_t)(entry & POINTER_MASK);
 }
 
+static inline unsigned int entry_place(uint64_t hash, unsigned int i)
+{
+	return ((unsigned int)(hash >> PLACE_SHIFT) + i) % BUCKET_ENTRIES;
+}
+
+/*
+ * For memory that is accessed at random: with huge pages, if the system has some to spare, an access costs one miss
+ * and not two.
+ *
+ * @syscalls core: madvise
+ */
+static void prefer_huge_pages(void *block, size_t size)
+{
+	uintptr_t begin = align_up((uintptr_t)block, HUGE_PAGE), end = align_down((uintptr_t)block + size, HUGE_PAGE);
+
+	if (begin < end)
+		(void)madvise((uint8_t *)block + (begin - (uintptr_t)block), end - begin, MADV_HUGEPAGE);
+}
+
 static struct hash_table *hash_table_create(uint64_t buckets)
 {
+	const size_t size = buckets * sizeof(struct bucket);
 	struct hash_table *table = calloc(1, sizeof(*table));
 
 	if (!table)
@@ -117,12 +141,13 @@ static struct hash_table *hash_table_create(uint64_t buckets)
 		table->seed = (uint64_t)(uintptr_t)table * 0x9e3779b97f4a7c15ULL;
 	table->bucket_mask = buckets - 1;
 	table->probes = 1;
-	table->buckets = aligned_alloc(CACHE_LINE, buckets * sizeof(struct bucket));
+	table->buckets = aligned_alloc(size >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE, size);
 	if (!table->buckets) {
 		free(table);
 		return NULL;
 	}
-	memset(table->buckets, 0, buckets * sizeof(struct bucket));
+	prefer_huge_pages(table->buckets, size);
+	memset(table->buckets, 0, size);
 	return table;
 }
 
@@ -138,12 +163,14 @@ static bool hash_table_insert(struct hash_table *table, struct flow *flow)
 		struct bucket *bucket = &table->buckets[(flow->hash + probe) & table->bucket_mask];
 
 		for (unsigned int i = 0; i < BUCKET_ENTRIES; i++) {
-			if (bucket->entries[i])
+			uint64_t *entry = &bucket->entries[entry_place(flow->hash, i)];
+
+			if (*entry)
 				continue;
 			/* Readers must look this far before they can find the entry. */
 			if (table->probes <= probe)
 				store_release(&table->probes, probe + 1);
-			store_release(&bucket->entries[i], entry_pack(flow, flow->hash));
+			store_release(entry, entry_pack(flow, flow->hash));
 			return true;
 		}
 	}
@@ -190,7 +217,7 @@ static struct hash_table *hash_table_grow(struct flow_table *flows, struct subta
 		bool complete = true;
 
 		/* Grow for load; at low load only the seed was unlucky. */
-		if (try > 0 || subtable->count * 2 >= buckets * BUCKET_ENTRIES)
+		if (try > 0 || subtable->count >= buckets * BUCKET_LOAD)
 			buckets *= 2;
 		table = hash_table_create(buckets);
 		if (!table)
@@ -244,6 +271,7 @@ struct flow_table *flow_table_create(unsigned int readers, uint32_t flows_max)
 			flow_table_destroy(table);
 			return NULL;
 		}
+		prefer_huge_pages(table->counters[i], flows_max * sizeof(struct flow_counters));
 	}
 	return table;
 }
@@ -328,6 +356,18 @@ static void retire_flow(struct flow_table *table, struct flow *flow)
 	table->dead_flows = flow;
 }
 
+static void sort_by_size(struct view *view)
+{
+	for (uint32_t i = 1; i < view->count; i++) {
+		struct subtable *subtable = view->subtables[i];
+		uint32_t j = i;
+
+		for (; j > 0 && view->subtables[j - 1]->count < subtable->count; j--)
+			view->subtables[j] = view->subtables[j - 1];
+		view->subtables[j] = subtable;
+	}
+}
+
 static int replace_view(struct flow_table *table, struct subtable *add, const struct subtable *remove)
 {
 	struct view *old = table->view;
@@ -341,6 +381,7 @@ static int replace_view(struct flow_table *table, struct subtable *add, const st
 	}
 	if (add)
 		view->subtables[view->count++] = add;
+	sort_by_size(view);
 	for (uint32_t i = 0; i < view->count; i++)
 		view->needs_l4 |= view->subtables[i]->mask.depth > FLOW_L2_WORDS;
 	rcu_assign_pointer(table->view, view);
@@ -349,18 +390,19 @@ static int replace_view(struct flow_table *table, struct subtable *add, const st
 	return 0;
 }
 
-static struct subtable *find_subtable(const struct flow_table *table, const union flow_words *mask)
+static struct subtable *find_subtable(const struct flow_table *table, uint32_t stage, const union flow_words *mask)
 {
 	for (uint32_t i = 0; i < table->view->count; i++) {
 		struct subtable *subtable = table->view->subtables[i];
 
-		if (!memcmp(subtable->mask.words.words, mask->words, sizeof(mask->words)))
+		if (subtable->mask.stage == stage &&
+		    !memcmp(subtable->mask.words.words, mask->words, sizeof(mask->words)))
 			return subtable;
 	}
 	return NULL;
 }
 
-static struct subtable *add_subtable(struct flow_table *table, const union flow_words *mask, int *error)
+static struct subtable *add_subtable(struct flow_table *table, uint32_t stage, const union flow_words *mask, int *error)
 {
 	struct subtable *subtable;
 
@@ -373,6 +415,7 @@ static struct subtable *add_subtable(struct flow_table *table, const union flow_
 	if (!subtable)
 		return NULL;
 	subtable->mask.words = *mask;
+	subtable->mask.stage = stage;
 	subtable->mask.depth = FLOW_L2_WORDS;
 	for (unsigned int i = FLOW_L2_WORDS; i < FLOW_KEY_WORDS; i++) {
 		if (mask->words[i])
@@ -399,19 +442,35 @@ static void drop_subtable_if_empty(struct flow_table *table, struct subtable *su
 	table->dead_subtables = subtable;
 }
 
+/* A table that has grown well beyond the one before it is looked at first from now on. */
+static void promote_subtable(struct flow_table *table, const struct subtable *subtable)
+{
+	const struct view *view = table->view;
+
+	for (uint32_t i = 1; i < view->count; i++) {
+		if (view->subtables[i] != subtable || subtable->count / 2 <= view->subtables[i - 1]->count)
+			continue;
+		/* Without memory the order stays: it is as right, only slower. */
+		(void)replace_view(table, NULL, NULL);
+		return;
+	}
+}
+
 static int insert_flow(struct flow_table *table, struct subtable *subtable, struct flow *flow)
 {
 	struct hash_table *bigger;
+	bool full;
 
 	flow->hash = hash_words(flow->key.words, subtable->mask.words.words, subtable->mask.depth,
 				subtable->hash->seed);
-	if (hash_table_insert(subtable->hash, flow))
+	full = subtable->count >= (subtable->hash->bucket_mask + 1) * BUCKET_LOAD;
+	if (!full && hash_table_insert(subtable->hash, flow))
 		return 0;
 	/* The flow has its slot already, so that it is copied along. */
 	bigger = hash_table_grow(table, subtable);
 	if (!bigger) {
 		subtable_rehash(table, subtable);
-		return -ENOSPC;
+		return full && hash_table_insert(subtable->hash, flow) ? 0 : -ENOSPC;
 	}
 	subtable->hash->next_free = table->dead_tables;
 	table->dead_tables = subtable->hash;
@@ -444,9 +503,9 @@ static bool take_slot(struct flow_table *table, uint32_t *slot)
 	return true;
 }
 
-static bool actions_valid(const struct flow_action *actions, uint32_t count)
+static bool actions_valid(uint32_t stage, const struct flow_action *actions, uint32_t count)
 {
-	if (count > FLOW_ACTIONS_MAX)
+	if (stage > FLOW_STAGE_SECOND || count > FLOW_ACTIONS_MAX)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
 		switch (actions[i].type) {
@@ -456,6 +515,10 @@ static bool actions_valid(const struct flow_action *actions, uint32_t count)
 			break;
 		case FLOW_ACTION_DROP:
 			if (count != 1 || actions[i].value >= DROP_COUNT)
+				return false;
+			break;
+		case FLOW_ACTION_STAGE:
+			if (count != 1 || actions[i].value <= stage || actions[i].value > FLOW_STAGE_SECOND)
 				return false;
 			break;
 		default:
@@ -472,32 +535,50 @@ static struct flow *find_same(struct subtable *subtable, const union flow_words 
 	return hash_table_find(subtable->hash, key, hash);
 }
 
+static struct flow *create_flow(const struct flow_action *actions, uint32_t action_count)
+{
+	size_t size = align_up(sizeof(struct flow) + action_count * sizeof(*actions), CACHE_LINE);
+	struct flow *flow = aligned_alloc(CACHE_LINE, size);
+
+	if (!flow)
+		return NULL;
+	memset(flow, 0, size);
+	flow->action_count = action_count;
+	flow->output = FLOW_NO_OUTPUT;
+	if (action_count)
+		memcpy(flow->actions, actions, action_count * sizeof(*actions));
+	if (action_count == 1 && actions[0].type == FLOW_ACTION_OUTPUT)
+		flow->output = actions[0].value;
+	if (action_count == 1 && actions[0].type == FLOW_ACTION_STAGE)
+		flow->next_stage = actions[0].value;
+	return flow;
+}
+
 int flow_table_add(struct flow_table *table, const struct flow_key *key, const struct flow_key *mask,
 		   const struct flow_action *actions, uint32_t action_count, uint64_t cookie, uint64_t *id)
 {
 	union flow_words mask_words = {.key = *mask};
+	const uint32_t stage = key->stage;
 	struct subtable *subtable;
 	struct flow *flow, *old = NULL;
 	int error;
 
-	if (!actions_valid(actions, action_count))
+	if (!actions_valid(stage, actions, action_count))
 		return -EINVAL;
-	flow = calloc(1, sizeof(*flow) + action_count * sizeof(*actions));
+	flow = create_flow(actions, action_count);
 	if (!flow)
 		return -ENOMEM;
+	mask_words.key.stage = 0;
 	flow->key.key = *key;
 	for (unsigned int i = 0; i < FLOW_KEY_WORDS; i++)
 		flow->key.words[i] &= mask_words.words[i];
 	flow->cookie = cookie;
-	flow->action_count = action_count;
-	if (action_count)
-		memcpy(flow->actions, actions, action_count * sizeof(*actions));
 
-	subtable = find_subtable(table, &mask_words);
+	subtable = find_subtable(table, stage, &mask_words);
 	if (subtable)
 		old = find_same(subtable, &flow->key);
 	else
-		subtable = add_subtable(table, &mask_words, &error);
+		subtable = add_subtable(table, stage, &mask_words, &error);
 	if (!subtable) {
 		free(flow);
 		return error;
@@ -528,6 +609,7 @@ int flow_table_add(struct flow_table *table, const struct flow_key *key, const s
 		}
 		subtable->count++;
 		table->count++;
+		promote_subtable(table, subtable);
 	}
 	*id = flow->id;
 	publish(table);
@@ -607,58 +689,93 @@ bool flow_table_needs_l4(const struct flow_table *table)
 	return rcu_dereference(table->view)->needs_l4;
 }
 
-/* First all buckets, then all candidates, then the comparison: each stage's misses overlap. */
-static void lookup_subtable(const struct subtable *subtable, const union flow_words *keys, const struct flow **flows,
-			    const uint8_t *missing, unsigned int count)
+/* The flow whose tag fits, in its first bucket; NULL: a full search is due. */
+static inline const struct flow *likely_flow(const struct bucket *bucket, uint64_t hash)
+{
+	uint64_t entry = load_acquire(&bucket->entries[entry_place(hash, 0)]);
+
+	if (likely(entry && !((entry ^ hash) & ~POINTER_MASK)))
+		return entry_flow(entry);
+	for (unsigned int i = 1; i < BUCKET_ENTRIES; i++) {
+		entry = load_acquire(&bucket->entries[entry_place(hash, i)]);
+		if (entry && !((entry ^ hash) & ~POINTER_MASK))
+			return entry_flow(entry);
+	}
+	return NULL;
+}
+
+/*
+ * First all buckets, then all candidates, then the comparison: each stage's misses overlap. Returns how many of
+ * missing[] are left. A constant depth makes its loops go.
+ */
+static force_inline unsigned int lookup_depth(const struct subtable *subtable, const union flow_words *keys,
+					      const struct flow **flows, uint8_t *missing, unsigned int count,
+					      const unsigned int depth)
 {
 	const struct hash_table *table = rcu_dereference(subtable->hash);
-	uint64_t hashes[LOOKUP_BATCH];
+	const struct bucket *buckets = table->buckets;
+	const union flow_words mask = subtable->mask.words;
+	const uint64_t bucket_mask = table->bucket_mask, seed = table->seed;
+	const struct flow *candidates[FLOW_LOOKUP_MAX];
+	uint64_t hashes[FLOW_LOOKUP_MAX];
+	unsigned int left = 0;
 
 	for (unsigned int i = 0; i < count; i++) {
-		hashes[i] = hash_words(keys[missing[i]].words, subtable->mask.words.words, subtable->mask.depth,
-				       table->seed);
-		__builtin_prefetch(&table->buckets[hashes[i] & table->bucket_mask]);
+		hashes[i] = hash_words(keys[missing[i]].words, mask.words, depth, seed);
+		__builtin_prefetch(&buckets[hashes[i] & bucket_mask]);
 	}
-	if (count > 1) {
-		for (unsigned int i = 0; i < count; i++) {
-			const struct bucket *bucket = &table->buckets[hashes[i] & table->bucket_mask];
-
-			for (unsigned int j = 0; j < BUCKET_ENTRIES; j++) {
-				uint64_t entry = load_relaxed(&bucket->entries[j]);
-
-				if (entry && !((entry ^ hashes[i]) & ~POINTER_MASK))
-					__builtin_prefetch(entry_flow(entry));
-			}
-		}
+	for (unsigned int i = 0; i < count; i++) {
+		candidates[i] = likely_flow(&buckets[hashes[i] & bucket_mask], hashes[i]);
+		__builtin_prefetch(candidates[i]);
 	}
-	for (unsigned int i = 0; i < count; i++)
-		flows[missing[i]] = hash_table_find(table, &keys[missing[i]], hashes[i]);
+	for (unsigned int i = 0; i < count; i++) {
+		const union flow_words *key = &keys[missing[i]];
+		const struct flow *flow = candidates[i];
+		uint64_t diff = 0;
+
+		for (unsigned int j = 0; j < depth && likely(flow); j++)
+			diff |= (key->words[j] & mask.words[j]) ^ flow->key.words[j];
+		/* Without a candidate, another bucket may have it, or the writer put it there just now. */
+		if (unlikely(!flow || diff))
+			flow = hash_table_find(table, key, hashes[i]);
+		if (likely(flow))
+			flows[missing[i]] = flow;
+		else
+			missing[left++] = missing[i];
+	}
+	return left;
 }
 
-void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, bool deep,
-		       const struct flow **flows, unsigned int count)
+static unsigned int lookup_subtable(const struct subtable *subtable, const union flow_words *keys,
+				    const struct flow **flows, uint8_t *missing, unsigned int count)
+{
+	if (likely(subtable->mask.depth == FLOW_L2_WORDS))
+		return lookup_depth(subtable, keys, flows, missing, count, FLOW_L2_WORDS);
+	return lookup_depth(subtable, keys, flows, missing, count, FLOW_KEY_WORDS);
+}
+
+uint64_t flow_table_lookup(const struct flow_table *table, uint32_t stage, const union flow_words *keys, bool deep,
+			   uint64_t wanted, const struct flow **flows)
 {
 	const struct view *view = rcu_dereference(table->view);
-	uint8_t missing[LOOKUP_BATCH];
+	uint8_t missing[FLOW_LOOKUP_MAX];
+	unsigned int count = 0;
 
-	if (count > LOOKUP_BATCH)
-		count = LOOKUP_BATCH;
-	for (uint32_t i = 0; i < view->count; i++) {
-		unsigned int misses = 0;
+	for (; wanted; wanted &= wanted - 1)
+		missing[count++] = (uint8_t)__builtin_ctzll(wanted);
+	for (uint32_t i = 0; i < view->count && count > 0; i++) {
+		const struct subtable *subtable = view->subtables[i];
 
-		if (unlikely(!deep && view->subtables[i]->mask.depth > FLOW_L2_WORDS))
+		if (subtable->mask.stage != stage || unlikely(!deep && subtable->mask.depth > FLOW_L2_WORDS))
 			continue;
-		for (unsigned int j = 0; j < count; j++) {
-			if (!flows[j])
-				missing[misses++] = (uint8_t)j;
-		}
-		if (misses == 0)
-			return;
-		lookup_subtable(view->subtables[i], keys, flows, missing, misses);
+		count = lookup_subtable(subtable, keys, flows, missing, count);
 	}
+	for (unsigned int i = 0; i < count; i++)
+		wanted |= 1ULL << missing[i];
+	return wanted;
 }
 
-struct flow_counters *flow_table_counters(struct flow_table *table, unsigned int reader, const struct flow *flow)
+struct flow_counters *flow_table_reader(struct flow_table *table, unsigned int reader)
 {
-	return &table->counters[reader][flow->slot];
+	return table->counters[reader];
 }

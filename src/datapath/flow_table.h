@@ -8,6 +8,8 @@
  * and mask again puts a new flow with the old one's identity and counters in its place.
  *
  * Counters of a flow are per worker, found by the flow's slot: no cache line of a flow is written in passing.
+ *
+ * Tables are looked at in the order of their sizes: most packets find their flow in the first one.
  */
 #ifndef LASTHOP_DATAPATH_FLOW_TABLE_H
 #define LASTHOP_DATAPATH_FLOW_TABLE_H
@@ -21,22 +23,28 @@
 #define FLOW_MASKS_MAX 64
 #define FLOW_L2_WORDS  3 /* words of the key that PACKET_DEPTH_L2 fills */
 
+#define FLOW_NO_OUTPUT UINT32_MAX
+
 struct flow_mask {
-	union flow_words words;
-	uint32_t depth; /* words that are not all zero: FLOW_L2_WORDS or FLOW_KEY_WORDS */
+	union flow_words words; /* without the stage, which the subtable has */
+	uint32_t depth;         /* words that are not all zero: FLOW_L2_WORDS or FLOW_KEY_WORDS */
+	uint32_t stage;
 };
 
+/* What a packet needs of a flow that switches by address is in the first line. */
 struct flow {
-	union flow_words key; /* masked */
 	const struct flow_mask *mask;
-	uint32_t slot; /* index of its counters */
-	uint32_t action_count;
 	uint64_t id;
-	uint64_t cookie;
 	uint64_t hash;
+	uint32_t slot;       /* index of its counters */
+	uint32_t output;     /* of a flow with one output and nothing else; or FLOW_NO_OUTPUT */
+	uint32_t next_stage; /* of a flow that leads to another one; 0: none */
+	uint32_t action_count;
+	union flow_words key; /* masked, without the stage */
+	uint64_t cookie;
 	struct flow *next_free; /* the writer's: waiting for the readers to leave */
 	struct flow_action actions[];
-};
+} cache_aligned;
 
 struct flow_counters {
 	uint64_t packets;
@@ -45,7 +53,7 @@ struct flow_counters {
 
 struct flow_table;
 
-/* NULL: no memory. readers: threads that count (flow_table_counters); flows_max: bound of the table. */
+/* NULL: no memory. readers: threads that count (flow_table_reader); flows_max: bound of the table. */
 struct flow_table *flow_table_create(unsigned int readers, uint32_t flows_max);
 void flow_table_destroy(struct flow_table *table);
 
@@ -79,15 +87,18 @@ uint32_t flow_table_generation(const struct flow_table *table);
 /* How deep packets must be parsed for the masks there are: true if beyond L2. */
 bool flow_table_needs_l4(const struct flow_table *table);
 
-/*
- * Looks up count keys (up to 64) with NULL in flows[]; fills in what is found; entries that are set are left.
- * deep: the keys are parsed beyond L2; if not, flows that need more are not looked at, even if they are new.
- */
-void flow_table_lookup(const struct flow_table *table, const union flow_words *keys, bool deep,
-		       const struct flow **flows, unsigned int count);
+#define FLOW_LOOKUP_MAX 64
 
-/* reader's counters of flow; only that reader writes them. */
-struct flow_counters *flow_table_counters(struct flow_table *table, unsigned int reader, const struct flow *flow);
+/*
+ * Looks up the keys that `wanted` has bits of, among the flows of this stage: fills in flows[] what is found, and
+ * returns the bits of what is not. deep: the keys are parsed beyond L2; if not, flows that need more are not looked
+ * at, even if they are new.
+ */
+uint64_t flow_table_lookup(const struct flow_table *table, uint32_t stage, const union flow_words *keys, bool deep,
+			   uint64_t wanted, const struct flow **flows);
+
+/* A reader's counters, by the flows' slots; only that reader writes them. */
+struct flow_counters *flow_table_reader(struct flow_table *table, unsigned int reader);
 
 static inline bool flow_matches(const struct flow *flow, const union flow_words *key)
 {

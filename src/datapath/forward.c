@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A turn in stages over one batch: fetch, look up (the queue's last flow first, the table for what is left), act.
+ * A turn in stages over one batch: fetch, look up (classify.c), act.
  * Packets that go to one port are gathered over the batch, so that a receiver's ring is touched once; a packet
  * with several outputs is a fence between such groups, so that no receiver sees a sender's packets out of order.
  *
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "datapath/classify.h"
 #include "lib/clock.h"
 
 /* Misses that one queue may send up: this many at once, and one per UPCALL_COST_NS on average. */
@@ -29,7 +30,7 @@ struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, str
 		return NULL;
 	memset(fwd, 0, sizeof(*fwd));
 	fwd->dp = dp;
-	fwd->reader = reader;
+	fwd->counters = flow_table_reader(dp->flows, reader);
 	fwd->stats = stats;
 	fwd->worker_stats = worker_stats;
 	return fwd;
@@ -119,96 +120,6 @@ static uint64_t count_received(struct forwarder *fwd, struct txq *txq)
 	return bytes;
 }
 
-static void count_flow(struct forwarder *fwd, const struct flow *flow, uint64_t packets, uint64_t bytes)
-{
-	struct flow_counters *counters = flow_table_counters(fwd->dp->flows, fwd->reader, flow);
-
-	stats_add(&counters->packets, packets);
-	stats_add(&counters->bytes, bytes);
-}
-
-static void count_flows(struct forwarder *fwd)
-{
-	const struct txq_batch *batch = &fwd->batch;
-	unsigned int i = 0;
-
-	while (i < batch->count) {
-		const struct flow *flow = fwd->flows[i];
-		uint64_t packets = 0, bytes = 0;
-
-		for (; i < batch->count && fwd->flows[i] == flow; i++) {
-			/* Packets that wait are counted when they are done. */
-			if (fwd->wait[i] || !flow)
-				continue;
-			packets++;
-			bytes += batch->packets[i].length;
-		}
-		if (packets > 0)
-			count_flow(fwd, flow, packets, bytes);
-	}
-}
-
-/* Returns the flow of the whole batch, if it is one and nothing is lost; else NULL, and flows[] tells. */
-/* A flow may come while the batch is looked up: what follows a packet that did not find it yet waits with it. */
-static void keep_order(struct forwarder *fwd, unsigned int words)
-{
-	const struct txq_batch *batch = &fwd->batch;
-
-	for (unsigned int i = 0; i < batch->count; i++) {
-		if (likely(fwd->flows[i] || batch->packets[i].reason))
-			continue;
-		for (unsigned int j = i + 1; j < batch->count; j++) {
-			if (!memcmp(&fwd->keys[i], &fwd->keys[j], words * sizeof(fwd->keys[i].words[0])))
-				fwd->flows[j] = NULL;
-		}
-	}
-}
-
-static const struct flow *look_up(struct forwarder *fwd, struct txq *txq)
-{
-	struct txq_batch *batch = &fwd->batch;
-	uint32_t generation = flow_table_generation(fwd->dp->flows);
-	const struct flow *last = txq->last_flow_generation == generation ? txq->last_flow : NULL;
-	const bool deep = flow_table_needs_l4(fwd->dp->flows);
-	unsigned int missing = 0, lost = 0;
-
-	if (unlikely(last && !deep && last->mask->depth > FLOW_L2_WORDS))
-		last = NULL;
-	for (unsigned int i = 0; i < batch->count; i++) {
-		fwd->flows[i] = NULL;
-		if (unlikely(batch->packets[i].reason)) {
-			lost++;
-			continue;
-		}
-		if (likely(!deep))
-			packet_parse_l2(&batch->packets[i], txq->port, &fwd->keys[i].key);
-		else
-			packet_parse(&batch->packets[i], txq->port, PACKET_DEPTH_L4, &fwd->keys[i].key);
-		if (likely(last && flow_matches(last, &fwd->keys[i])))
-			fwd->flows[i] = last;
-		else
-			missing++;
-	}
-	stats_add(&fwd->worker_stats->flow_hits_last, batch->count - missing - lost);
-	if (likely(!missing))
-		return lost ? NULL : last;
-	/* Lost packets have stale keys, whose result nobody looks at. */
-	flow_table_lookup(fwd->dp->flows, fwd->keys, deep, fwd->flows, batch->count);
-	for (unsigned int i = 0; i < batch->count; i++) {
-		if (batch->packets[i].reason)
-			fwd->flows[i] = NULL;
-		else if (fwd->flows[i])
-			last = fwd->flows[i];
-		else
-			missing--;
-	}
-	keep_order(fwd, deep ? FLOW_KEY_WORDS : FLOW_L2_WORDS);
-	stats_add(&fwd->worker_stats->flow_hits_table, missing);
-	txq->last_flow = last;
-	txq->last_flow_generation = generation;
-	return NULL;
-}
-
 static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)
 {
 	uint64_t now = forward_now(fwd);
@@ -237,6 +148,8 @@ static void miss(struct forwarder *fwd, struct txq *txq, unsigned int index)
 		return;
 	}
 	packet_parse(&fwd->batch.packets[index], txq->port, PACKET_DEPTH_L4, &key);
+	if (fwd->firsts[index])
+		key.stage = (uint8_t)fwd->firsts[index]->next_stage;
 	switch (upcall_put(&fwd->upcalls, &key, fwd->batch.packets[index].length, now, has_upcall_credit(fwd, txq))) {
 	case UPCALL_SENT:
 		txq->upcall_credit_ns += UPCALL_COST_NS;
@@ -312,11 +225,6 @@ static void send_to_many(struct forwarder *fwd, const struct flow *flow, const u
 	}
 }
 
-static bool is_single_output(const struct flow *flow)
-{
-	return flow->action_count == 1 && flow->actions[0].type == FLOW_ACTION_OUTPUT;
-}
-
 static void drop_by_flow(struct forwarder *fwd, struct txq *txq, unsigned int index)
 {
 	const struct flow *flow = fwd->flows[index];
@@ -333,14 +241,14 @@ static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int
 		left |= (uint32_t)(fwd->flows[i] && !fwd->batch.packets[i].reason) << i;
 	while (left) {
 		unsigned int lead = (unsigned int)__builtin_ctz(left);
-		uint32_t to = fwd->flows[lead]->actions[0].value;
+		uint32_t to = fwd->flows[lead]->output;
 		uint8_t indexes[TXQ_BATCH];
 		unsigned int count = 0;
 
 		for (unsigned int i = lead; i < end; i++) {
 			if (!(left >> i & 1))
 				continue;
-			if (fwd->flows[i] != fwd->flows[lead] && fwd->flows[i]->actions[0].value != to)
+			if (fwd->flows[i]->output != to)
 				continue;
 			indexes[count++] = (uint8_t)i;
 			left &= ~(1U << i);
@@ -351,13 +259,13 @@ static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int
 
 _Static_assert(TXQ_BATCH <= 32, "a batch's packets are bits of a word");
 
-/* A batch of one flow: no sorting. True: all went. */
-static bool act_on_one(struct forwarder *fwd, const struct flow *flow)
+/* A batch for one receiver: no sorting. True: all went. */
+static bool act_on_all(struct forwarder *fwd, uint32_t to)
 {
 	static const uint8_t all[TXQ_BATCH] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
 					       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
 
-	return send_group(fwd, flow->actions[0].value, all, fwd->batch.count);
+	return send_group(fwd, to, all, fwd->batch.count);
 }
 
 static void act(struct forwarder *fwd, struct txq *txq)
@@ -379,7 +287,7 @@ static void act(struct forwarder *fwd, struct txq *txq)
 			miss(fwd, txq, i++);
 			continue;
 		}
-		if (likely(is_single_output(flow))) {
+		if (likely(flow->output != FLOW_NO_OUTPUT)) {
 			i++;
 			continue;
 		}
@@ -428,9 +336,9 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	struct port *port = datapath_port(fwd->dp, txq->port);
 	struct txq_batch *batch = &fwd->batch;
 	unsigned int progress;
-	const struct flow *flow;
 	bool all_went = false;
 	uint64_t bytes;
+	uint32_t to;
 
 	if (unlikely(!port || !load_acquire(&txq->live)))
 		return 0;
@@ -445,18 +353,18 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 		return 0;
 	}
 	prepare_waits(fwd, txq);
-	flow = look_up(fwd, txq);
-	if (likely(flow && is_single_output(flow)))
-		all_went = act_on_one(fwd, flow);
+	to = classify(fwd, txq);
+	if (likely(to != FLOW_NO_OUTPUT))
+		all_went = act_on_all(fwd, to);
 	else
 		act(fwd, txq);
 	bytes = count_received(fwd, txq);
 	stats_add(&fwd->worker_stats->turns, 1);
 	progress = batch->count;
 	if (likely(all_went && batch->retried == 0)) {
-		count_flow(fwd, flow, batch->count, bytes);
+		classify_count_all(fwd, &txq->last, bytes);
 	} else {
-		count_flows(fwd);
+		classify_count(fwd);
 		progress -= min(count_waiting(fwd, txq), batch->retried);
 	}
 	notice_add(fwd, port, txq->queue, true, txq_complete(txq, batch, fwd->wait));

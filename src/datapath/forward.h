@@ -25,8 +25,8 @@
 
 struct forwarder {
 	struct datapath *dp;
-	unsigned int reader;      /* of the flow table's counters */
-	struct stats_port *stats; /* [FLOW_PORTS_MAX] */
+	struct flow_counters *counters; /* of flows, by slot */
+	struct stats_port *stats;       /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;
 	/* for the watchdog, atomic */
 	uint32_t calls;       /* notifications, each counted when it begins and when it ends: odd during one */
@@ -38,7 +38,9 @@ struct forwarder {
 	/* one turn's state, by packet of the batch */
 	struct txq_batch batch;
 	union flow_words keys[TXQ_BATCH];
-	const struct flow *flows[TXQ_BATCH];
+	const struct flow *flows[TXQ_BATCH];       /* what becomes of each */
+	const struct flow *firsts[TXQ_BATCH];      /* the first stage's flow that led to it, or NULL */
+	bool one_flow;                             /* it is the queue's last one for all of them */
 	const struct txq_waiting *wait[TXQ_BATCH]; /* what txq_complete gets */
 	struct txq_waiting waits[TXQ_BATCH];
 	uint16_t segment[TXQ_BATCH]; /* where to go on */

@@ -35,6 +35,16 @@ struct txq_waiting {
 	uint64_t since_ns;
 };
 
+/* What the last packet met: the next one that is like it, as far as its flows look, meets the same. */
+struct txq_last {
+	const struct flow *flow;  /* NULL: nothing; valid as long as the table's generation is this one */
+	const struct flow *first; /* that led to it; NULL: it is of the first stage itself */
+	uint32_t generation;
+	uint32_t depth;       /* words to compare */
+	union flow_words key; /* masked */
+	union flow_words mask;
+};
+
 struct txq {
 	/* set by txq_start */
 	struct vring_split ring;
@@ -55,9 +65,8 @@ struct txq {
 	enum chain_verdict fault;
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
-	uint64_t upcall_credit_ns;    /* token bucket of misses sent up */
-	const struct flow *last_flow; /* valid as long as the table's generation is the one below */
-	uint32_t last_flow_generation;
+	uint64_t upcall_credit_ns; /* token bucket of misses sent up */
+	struct txq_last last;
 };
 
 /* One turn's packets; in the worker's private memory. */

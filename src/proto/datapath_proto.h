@@ -125,9 +125,9 @@ struct dp_port_info {
 };
 
 struct dp_flow_add {
-	uint64_t cookie; /* the controller's own; returned in dumps */
-	struct flow_key key;
-	struct flow_key mask;
+	uint64_t cookie;       /* the controller's own; returned in dumps */
+	struct flow_key key;   /* with the flow's stage */
+	struct flow_key mask;  /* its stage is not looked at, and 0xff in dumps */
 	uint32_t action_count; /* 0 to FLOW_ACTIONS_MAX; 0 drops as flow-drop */
 	uint32_t zero;
 	struct flow_action actions[];
@@ -145,7 +145,7 @@ struct dp_flow_info {
 };
 
 struct dp_upcall {
-	struct flow_key key; /* in full depth */
+	struct flow_key key; /* in full depth, with the stage that had no flow */
 	uint32_t length;     /* of the frame, bytes */
 	uint32_t zero;
 };

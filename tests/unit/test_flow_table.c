@@ -43,6 +43,7 @@ static void random_key(struct flow_key *key)
 		.eth_dst = {2, 0, 0, 0, 0, (uint8_t)random_below(8)},
 		.eth_src = {2, 0, 0, 0, 0, (uint8_t)random_below(8)},
 		.ip_proto = (uint8_t)(random_below(2) ? 6 : 17),
+		.stage = (uint8_t)random_below(2),
 		.l4_src = (uint16_t)random_below(8),
 		.l4_dst = (uint16_t)random_below(8),
 		.ip_src = {10, 0, 0, (uint8_t)random_below(4)},
@@ -61,6 +62,7 @@ static void random_mask(struct flow_key *mask)
 		words.words[i] = random_below(2) ? UINT64_MAX : (uint64_t)random_below(UINT32_MAX) << random_below(32);
 	}
 	*mask = words.key;
+	mask->stage = UINT8_MAX;
 }
 
 struct model_flow {
@@ -180,18 +182,24 @@ static void model_look_up(struct model *model)
 {
 	const unsigned int count = 1 + random_below(64);
 	const bool deep = random_below(4) > 0;
+	const uint8_t stage = (uint8_t)random_below(2);
 	union flow_words keys[64];
 	const struct flow *flows[64] = {NULL};
+	uint64_t wanted, missing;
 
 	for (unsigned int i = 0; i < count; i++)
 		random_key(&keys[i].key);
-	flow_table_lookup(model->table, keys, deep, flows, count);
+	wanted = (UINT64_MAX >> (64 - count)) & ~(1ULL << random_below(count));
+	missing = flow_table_lookup(model->table, stage, keys, deep, wanted, flows);
+	assert_int_equal(missing & ~wanted, 0);
 	for (unsigned int i = 0; i < count; i++) {
 		unsigned int reader = random_below(READERS);
 		struct flow_counters *counters;
 		struct model_flow *expected;
 
-		assert_int_equal(flows[i] != NULL, model_has_match(model, &keys[i], deep));
+		keys[i].key.stage = stage;
+		assert_int_equal(flows[i] != NULL, (wanted >> i & 1) && model_has_match(model, &keys[i], deep));
+		assert_int_equal(flows[i] == NULL, (missing >> i & 1) || !(wanted >> i & 1));
 		if (!flows[i])
 			continue;
 		expected = model_by_id(model, flows[i]->id);
@@ -200,8 +208,9 @@ static void model_look_up(struct model *model)
 		assert_true(flow_matches(flows[i], &keys[i]));
 		assert_int_equal(flows[i]->action_count, 1);
 		assert_int_equal(flows[i]->actions[0].value, expected->port);
+		assert_int_equal(flows[i]->output, expected->port);
 		assert_int_equal(flows[i]->cookie, expected->cookie);
-		counters = flow_table_counters(model->table, reader, flows[i]);
+		counters = &flow_table_reader(model->table, reader)[flows[i]->slot];
 		counters->packets++;
 		counters->bytes += i;
 		expected->packets++;
@@ -213,6 +222,7 @@ static bool compare_flow(void *arg, const struct flow *flow, const struct flow_c
 {
 	struct model *model = arg;
 	const struct model_flow *expected = model_by_id(model, flow->id);
+	union flow_words key = flow->key, mask = flow->mask->words;
 
 	if (!expected) {
 		fail_msg("a flow that was removed, or never added");
@@ -220,8 +230,10 @@ static bool compare_flow(void *arg, const struct flow *flow, const struct flow_c
 	}
 	assert_int_equal(sum->packets, expected->packets);
 	assert_int_equal(sum->bytes, expected->bytes);
-	assert_memory_equal(&flow->key, &expected->key, sizeof(flow->key));
-	assert_memory_equal(&flow->mask->words, &expected->mask, sizeof(flow->key));
+	key.key.stage = (uint8_t)flow->mask->stage;
+	mask.key.stage = UINT8_MAX;
+	assert_memory_equal(&key, &expected->key, sizeof(key));
+	assert_memory_equal(&mask, &expected->mask, sizeof(mask));
 	return true;
 }
 
@@ -292,7 +304,7 @@ static void expect_numbers(struct flow_table *table, uint32_t from, uint32_t to,
 		const struct flow *flow = NULL;
 
 		numbered_key(number, &key.key);
-		flow_table_lookup(table, &key, false, &flow, 1);
+		flow_table_lookup(table, FLOW_STAGE_FIRST, &key, false, 1, &flow);
 		assert_int_equal(flow != NULL, there);
 		if (flow)
 			assert_int_equal(flow->cookie, number);
@@ -441,9 +453,9 @@ static void counters_belong_to_the_identity(void **state)
 			flow = NULL;
 			action.value = i;
 			assert_int_equal(flow_table_add(table, &key.key, &l2_mask, &action, 1, i, &first), 0);
-			flow_table_lookup(table, &key, false, &flow, 1);
+			flow_table_lookup(table, FLOW_STAGE_FIRST, &key, false, 1, &flow);
 			assert_int_equal(flow->actions[0].value, i);
-			flow_table_counters(table, i % 2, flow)->packets += 10;
+			flow_table_reader(table, i % 2)[flow->slot].packets += 10;
 		}
 		flow_table_visit(table, take_sum, &sum);
 		assert_int_equal(sum.packets, 50);
@@ -493,7 +505,7 @@ static void *watch_main(void *arg)
 			numbers[i] = (number >> 8) % (PERMANENT + PASSING);
 			numbered_key(numbers[i], &keys[i].key);
 		}
-		flow_table_lookup(watch->table, keys, false, flows, 32);
+		flow_table_lookup(watch->table, FLOW_STAGE_FIRST, keys, false, UINT32_MAX, flows);
 		for (unsigned int i = 0; i < 32; i++) {
 			/* cmocka's assertions are the main thread's. */
 			if (numbers[i] < PERMANENT && !flows[i])
@@ -501,8 +513,8 @@ static void *watch_main(void *arg)
 			if (flows[i] && !is_numbered(flows[i], numbers[i]))
 				abort();
 			if (flows[i] && numbers[i] < PERMANENT) {
-				struct flow_counters *counters = flow_table_counters(watch->table, watch->reader,
-										     flows[i]);
+				struct flow_counters *counters = &flow_table_reader(watch->table,
+										    watch->reader)[flows[i]->slot];
 
 				store_relaxed(&counters->packets, counters->packets + 1);
 				watch->counted++;
@@ -574,13 +586,47 @@ static void readers_beside_the_writer(void **state)
 	flow_table_destroy(table);
 }
 
+/* A stage leads to a later one, and does nothing else. */
+static void stages(void **state)
+{
+	struct flow_table *table = flow_table_create(1, 16);
+	const struct flow_action on[2] = {{.type = FLOW_ACTION_STAGE, .value = FLOW_STAGE_SECOND}, to_port(1)};
+	struct flow_action wrong = {.type = FLOW_ACTION_STAGE, .value = FLOW_STAGE_FIRST};
+	struct flow_key key = {.in_port = 7};
+	const struct flow_key mask = {.in_port = UINT32_MAX};
+	union flow_words words = {.key = key};
+	const struct flow *flow = NULL;
+	uint64_t first, second;
+
+	(void)state;
+	assert_int_equal(flow_table_add(table, &key, &mask, on, 1, 0, &first), 0);
+	assert_int_equal(flow_table_add(table, &key, &mask, on, 2, 0, &first), -EINVAL);
+	assert_int_equal(flow_table_add(table, &key, &mask, &wrong, 1, 0, &first), -EINVAL);
+	wrong.value = FLOW_STAGE_SECOND + 1;
+	assert_int_equal(flow_table_add(table, &key, &mask, &wrong, 1, 0, &first), -EINVAL);
+	key.stage = FLOW_STAGE_SECOND;
+	assert_int_equal(flow_table_add(table, &key, &mask, on, 1, 0, &second), -EINVAL);
+	assert_int_equal(flow_table_add(table, &key, &mask, &on[1], 1, 0, &second), 0);
+	assert_int_not_equal(first, second);
+	assert_int_equal(flow_table_lookup(table, FLOW_STAGE_FIRST, &words, false, 1, &flow), 0);
+	assert_int_equal(flow->id, first);
+	assert_int_equal(flow->next_stage, FLOW_STAGE_SECOND);
+	assert_int_equal(flow->output, FLOW_NO_OUTPUT);
+	assert_int_equal(flow_table_lookup(table, FLOW_STAGE_SECOND, &words, false, 1, &flow), 0);
+	assert_int_equal(flow->id, second);
+	assert_int_equal(flow->next_stage, 0);
+	key.stage = FLOW_STAGE_SECOND + 1;
+	assert_int_equal(flow_table_add(table, &key, &mask, &on[1], 1, 0, &second), -EINVAL);
+	flow_table_destroy(table);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_what_a_list_finds),   cmocka_unit_test(grows_to_its_capacity),
 		cmocka_unit_test(masks_have_a_limit),        cmocka_unit_test(depth_follows_the_masks),
 		cmocka_unit_test(actions_are_checked),       cmocka_unit_test(counters_belong_to_the_identity),
-		cmocka_unit_test(readers_beside_the_writer),
+		cmocka_unit_test(readers_beside_the_writer), cmocka_unit_test(stages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static struct flow_key parse_bytes(const uint8_t *data, uint32_t length, uint32_
 	packet_parse(packet, 77, depth, &key);
 	frame_free(packet);
 	assert_int_equal(key.in_port, 77);
-	assert_int_equal(key.zero, 0);
+	assert_int_equal(key.stage, 0);
 	assert_int_equal(key.zero2, 0);
 	return key;
 }
