@@ -133,11 +133,11 @@ static void call_after_stop(struct core_port *cp, int fd)
 		call_guest(cp, fd);
 }
 
-static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_split *ring)
+static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_any *ring)
 {
 	struct vhost_ring *said = &cp->device.rings[RX_RING(pair)];
 
-	rxq_start(&cp->port->rxq[pair], ring, &cp->device.memory, port_features(cp), said->base, said->call_fd);
+	rxq_start(&cp->port->rxq[pair], &ring->split, &cp->device.memory, port_features(cp), said->base, said->call_fd);
 	cp->ring_live[RX_RING(pair)] = true;
 	if (said->kick_fd >= 0 && !worker_pool_attach_rx(cp->core->pool, cp->index, pair, said->kick_fd))
 		cp->kick_fds[RX_RING(pair)] = said->kick_fd;
@@ -145,11 +145,12 @@ static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring
 	return true;
 }
 
-static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring_split *ring)
+static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring_any *ring)
 {
 	struct vhost_ring *said = &cp->device.rings[TX_RING(pair)];
 
-	if (txq_start(&cp->port->txq[pair], ring, &cp->device.memory, cp->device.features, said->base, said->call_fd))
+	if (txq_start(&cp->port->txq[pair], &ring->split, &cp->device.memory, cp->device.features, said->base,
+		      said->call_fd))
 		return false;
 	cp->ring_live[TX_RING(pair)] = true;
 	if (!worker_pool_attach(cp->core->pool, &cp->port->txq[pair], said->kick_fd))
@@ -161,14 +162,15 @@ static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring
 static void start_control(struct core_port *cp)
 {
 	int index = vhost_device_control_index(&cp->device);
-	struct vring_split ring;
+	struct vring_any ring;
 
 	if (index < 0 || !vhost_device_ring_ready(&cp->device, (unsigned int)index, &ring))
 		return;
 	cp->control_io.fd = cp->device.rings[index].kick_fd;
 	if (cp->control_io.fd < 0 || loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
 		return;
-	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features, cp->device.rings[index].base);
+	control_queue_start(&cp->control, &ring.split, &cp->device.memory, cp->device.features,
+			    cp->device.rings[index].base);
 }
 
 static bool any_ring_started(const struct core_port *cp)
@@ -225,7 +227,7 @@ static void on_update(struct vhost_device *dev)
 	cp->port->features = port_features(cp);
 	cp->port->memory = &dev->memory;
 	for (unsigned int pair = 0; pair < pairs_usable(cp); pair++) {
-		struct vring_split ring;
+		struct vring_any ring;
 		bool rx = false;
 
 		if (vhost_device_ring_ready(dev, RX_RING(pair), &ring))

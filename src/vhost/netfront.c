@@ -61,10 +61,23 @@ int netfront_connect(struct netfront *nf)
 static int init_queue(struct netfront *nf, struct netfront_queue *queue)
 {
 	bool indirect = nf->features & VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	struct vring_any ring = {.split = queue->ring};
+	int err;
 
-	vq_driver_split_fini(&queue->vq);
-	return vq_driver_split_init(&queue->vq, &queue->ring, indirect ? &queue->indirect : NULL,
-				    nf->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX));
+	if (nf->features & VIRTIO_BIT(VIRTIO_F_RING_PACKED)) {
+		ring.is_packed = true;
+		ring.packed = (struct vring_packed){
+			.desc = (struct vring_packed_desc *)(void *)queue->ring.desc,
+			.driver = (struct vring_packed_desc_event *)(void *)queue->ring.avail,
+			.device = (struct vring_packed_desc_event *)(void *)queue->ring.used,
+			.size = queue->ring.size,
+		};
+	}
+	vq_driver_fini(&queue->vq);
+	err = vq_driver_init(&queue->vq, &ring, indirect ? &queue->indirect : NULL,
+			     nf->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX));
+	queue->base = vq_driver_base_first(&queue->vq);
+	return err;
 }
 
 static int negotiate_protocol(struct netfront *nf, unsigned int *pairs)
@@ -230,8 +243,7 @@ int netfront_start(struct netfront *nf)
 
 int netfront_stop_queue(struct netfront *nf, struct netfront_queue *queue)
 {
-	const struct vq_driver_split *vq = &queue->vq;
-	uint16_t base;
+	uint32_t base;
 	int err = 0;
 
 	if (nf->offered & VIRTIO_BIT(VHOST_USER_F_PROTOCOL_FEATURES))
@@ -241,7 +253,7 @@ int netfront_stop_queue(struct netfront *nf, struct netfront_queue *queue)
 	if (err)
 		return err;
 	queue->started = false;
-	if ((uint16_t)(base - vq->used_next) > (uint16_t)(vq->avail_shown - vq->used_next)) {
+	if (!vq_driver_base_possible(&queue->vq, base)) {
 		queue->faulty = true;
 		return -EPROTO;
 	}
@@ -277,14 +289,9 @@ int netfront_attach(struct netfront *nf)
 /* Takes what the last back end used, and offers the rest again. */
 static int resume_queue(struct netfront *nf, struct netfront_queue *queue)
 {
-	int base = netfront_drain(nf, queue);
+	int err = netfront_drain(nf, queue);
 
-	if (!base)
-		base = vq_driver_split_resume(&queue->vq);
-	if (base < 0)
-		return base;
-	queue->base = (uint16_t)base;
-	return 0;
+	return err ? err : vq_driver_resume(&queue->vq, &queue->base);
 }
 
 int netfront_reconnect(struct netfront *nf, bool fresh)

@@ -30,7 +30,7 @@
 
 #include "vhost/vhost_frontend.h"
 #include "virtio/virtio_net.h"
-#include "virtio/vq_driver.h"
+#include "virtio/vq_driver_any.h"
 
 #define NETFRONT_PAIRS_MAX  64
 #define NETFRONT_PIECES_MAX 1088 /* descriptors of one chain */
@@ -76,11 +76,12 @@ struct netfront_config {
 };
 
 struct netfront_queue {
-	struct vq_driver_split vq;
-	struct vring_split ring; /* where its rings and tables are; vq has them once features are negotiated */
+	struct vq_driver vq;
+	struct vring_split
+		ring; /* where its areas are, a packed ring's too; vq has them once features are negotiated */
 	struct vq_driver_indirect indirect;
 	unsigned int index; /* of the ring in vhost-user messages */
-	uint16_t base;      /* where the device starts, or stopped */
+	uint32_t base;      /* where the device starts, or stopped, as vhost-user says it */
 	bool started;
 	bool faulty; /* the device said what cannot be; beyond vq.fault */
 	int kick_fd;

@@ -44,17 +44,17 @@ int netfront_fill(struct netfront *nf, struct netfront_queue *queue)
 	while (queue->idle_count > 0) {
 		uint32_t tag = queue->idle[queue->idle_count - 1];
 		unsigned int count = cut(nf, tag, queue->buffer_size, pieces);
-		int head = vq_driver_split_prepare(&queue->vq, pieces, 0, count, tag);
+		int head = vq_driver_prepare(&queue->vq, pieces, 0, count, tag);
 		struct vq_used slot = {.head = (uint16_t)head};
 
 		if (head == -ENOSPC)
 			break;
 		if (head < 0)
 			return head;
-		vq_driver_split_post(&queue->vq, &slot, 1);
+		vq_driver_post(&queue->vq, &slot, 1);
 		queue->idle_count--;
 	}
-	vq_driver_split_publish(&queue->vq);
+	vq_driver_publish(&queue->vq);
 	return 0;
 }
 
@@ -67,9 +67,9 @@ static int reclaim(struct netfront *nf, struct netfront_queue *queue)
 
 	if (err)
 		return err;
-	while ((n = vq_driver_split_collect(&queue->vq, used, BATCH)) > 0) {
+	while ((n = vq_driver_collect(&queue->vq, used, BATCH)) > 0) {
 		for (int i = 0; i < n; i++) {
-			if (queue->vq.chains[used[i].head].prepared)
+			if (vq_driver_is_prepared(&queue->vq, used[i].head))
 				queue->held[queue->held_count++] = used[i];
 			else
 				queue->idle[queue->idle_count++] = used[i].tag;
@@ -128,9 +128,9 @@ int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_ne
 	count = cut(nf, tag, len, pieces);
 	/* Reclaiming puts other buffers on top of this one, which must not go with them. */
 	queue->idle_count--;
-	head = vq_driver_split_add(&queue->vq, pieces, count, 0, tag);
+	head = vq_driver_add(&queue->vq, pieces, count, 0, tag);
 	if (head == -ENOSPC && reclaim(nf, queue) > 0)
-		head = vq_driver_split_add(&queue->vq, pieces, count, 0, tag);
+		head = vq_driver_add(&queue->vq, pieces, count, 0, tag);
 	if (head < 0) {
 		queue->idle[queue->idle_count++] = tag;
 		return head == -ENOSPC ? -ENOBUFS : head;
@@ -158,7 +158,7 @@ int netfront_tx_prepare(struct netfront *nf, unsigned int pair, const struct vir
 	while (queue->idle_count > 0) {
 		uint32_t tag = queue->idle[queue->idle_count - 1];
 		unsigned int count = cut(nf, tag, nf->hdr_len + size, pieces);
-		int head = vq_driver_split_prepare(&queue->vq, pieces, count, 0, tag);
+		int head = vq_driver_prepare(&queue->vq, pieces, count, 0, tag);
 
 		if (head == -ENOSPC)
 			break;
@@ -184,13 +184,13 @@ int netfront_tx_take(struct netfront *nf, unsigned int pair, struct vq_used *slo
 		slots[n++] = queue->held[--queue->held_count];
 	if (n == max)
 		return (int)n;
-	used = vq_driver_split_collect(&queue->vq, slots + n, max - n);
+	used = vq_driver_collect(&queue->vq, slots + n, max - n);
 	return used >= 0 ? (int)n + used : n > 0 ? (int)n : used;
 }
 
 static int give(struct netfront *nf, struct netfront_queue *queue, const struct vq_used *slots, unsigned int n)
 {
-	int err = vq_driver_split_post(&queue->vq, slots, n);
+	int err = vq_driver_post(&queue->vq, slots, n);
 
 	netfront_flush(nf, queue);
 	return err;
@@ -208,7 +208,7 @@ int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slo
 	struct netfront_queue *queue = netfront_rx(nf, pair);
 	int err = netfront_begin_poll(nf, queue);
 
-	return unlikely(err) ? err : vq_driver_split_collect(&queue->vq, slots, max);
+	return unlikely(err) ? err : vq_driver_collect(&queue->vq, slots, max);
 }
 
 int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n)
@@ -225,7 +225,7 @@ int netfront_recycle(struct netfront *nf, unsigned int pair)
 	if (back == 0)
 		return 0;
 	queue->held_count -= back;
-	vq_driver_split_post(&queue->vq, queue->held, back);
+	vq_driver_post(&queue->vq, queue->held, back);
 	memmove(queue->held, queue->held + back, queue->held_count * sizeof(*queue->held));
 	netfront_flush(nf, queue);
 	return 0;
@@ -235,7 +235,7 @@ int netfront_recycle(struct netfront *nf, unsigned int pair)
 static int hold(struct netfront_queue *queue, uint32_t count)
 {
 	if (queue->held_count < count) {
-		int n = vq_driver_split_collect(&queue->vq, queue->held + queue->held_count, count - queue->held_count);
+		int n = vq_driver_collect(&queue->vq, queue->held + queue->held_count, count - queue->held_count);
 
 		if (n < 0)
 			return n;
@@ -252,7 +252,7 @@ int netfront_drain(struct netfront *nf, struct netfront_queue *queue)
 	if (queue->faulty)
 		return -EPROTO;
 	if (queue == nf->control)
-		n = vq_driver_split_collect(&queue->vq, &late, 1);
+		n = vq_driver_collect(&queue->vq, &late, 1);
 	else if (queue->index % 2 == 0)
 		n = hold(queue, queue->ring.size);
 	else

@@ -80,8 +80,10 @@ static uint64_t buffer_offset(const struct netfront *nf, uint64_t number)
 	       number % nf->region_buffers * nf->buffer_stride;
 }
 
-/* Gives a queue's rings their place from *at on, and moves that behind them; pointers once there is
- * memory. */
+/*
+ * Gives a queue's rings their place from *at on, and moves that behind them; pointers once there is memory. Of a packed
+ * ring, whose areas are no larger, the driver's events go to the available ring's place and the device's to the used's.
+ */
 static void place_ring(struct netfront *nf, struct netfront_queue *queue, uint64_t *at)
 {
 	struct vring_split *ring = &queue->ring;
@@ -163,7 +165,6 @@ static int make_regions(struct netfront *nf)
 
 void netfront_clear_queue(const struct netfront *nf, struct netfront_queue *queue)
 {
-	queue->base = 0;
 	queue->faulty = false;
 	queue->held_count = 0;
 	queue->delivered = 0;
@@ -276,7 +277,7 @@ void netfront_close(struct netfront *nf)
 	for (unsigned int i = 0; nf->queues && i <= 2 * nf->config.pairs; i++) {
 		struct netfront_queue *queue = &nf->queues[i];
 
-		vq_driver_split_fini(&queue->vq);
+		vq_driver_fini(&queue->vq);
 		close_fd(queue->kick_fd);
 		close_fd(queue->call_fd);
 		close_fd(queue->err_fd);

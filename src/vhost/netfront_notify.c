@@ -26,13 +26,13 @@ void netfront_kick(struct netfront_queue *queue)
 
 static void kick_if_due(struct netfront_queue *queue)
 {
-	if (vq_driver_split_kick_due(&queue->vq) && queue->started)
+	if (vq_driver_kick_due(&queue->vq) && queue->started)
 		netfront_kick(queue);
 }
 
 void netfront_flush(struct netfront *nf, struct netfront_queue *queue)
 {
-	vq_driver_split_publish(&queue->vq);
+	vq_driver_publish(&queue->vq);
 	if (!nf->config.polling)
 		kick_if_due(queue);
 }
@@ -47,7 +47,7 @@ int netfront_begin_poll(struct netfront *nf, struct netfront_queue *queue)
 bool netfront_arm(struct netfront_queue *queue, uint16_t after)
 {
 	kick_if_due(queue);
-	return vq_driver_split_enable_callbacks(&queue->vq, after);
+	return vq_driver_enable_callbacks(&queue->vq, after);
 }
 
 static void drain_call(struct netfront_queue *queue)
@@ -61,7 +61,7 @@ static void drain_call(struct netfront_queue *queue)
 
 void netfront_disarm(struct netfront_queue *queue)
 {
-	vq_driver_split_disable_callbacks(&queue->vq);
+	vq_driver_disable_callbacks(&queue->vq);
 	drain_call(queue);
 }
 
@@ -74,7 +74,7 @@ static int wait_once(struct netfront *nf, unsigned int pair, unsigned int what, 
 	int events = 0;
 
 	for (unsigned int i = 0; i < 2; i++) {
-		unsigned int half = vq_driver_split_in_flight(&queues[i]->vq) / 2;
+		unsigned int half = vq_driver_in_flight(&queues[i]->vq) / 2;
 
 		pfds[1 + i] = (struct pollfd){.fd = -1, .events = POLLIN};
 		if (!(what & 1u << i))
@@ -89,10 +89,10 @@ static int wait_once(struct netfront *nf, unsigned int pair, unsigned int what, 
 	for (unsigned int i = 0; i < 2; i++) {
 		if (!(what & 1u << i))
 			continue;
-		vq_driver_split_disable_callbacks(&queues[i]->vq);
+		vq_driver_disable_callbacks(&queues[i]->vq);
 		if (events > 0 && pfds[1 + i].revents)
 			drain_call(queues[i]);
-		if (vq_driver_split_pending(&queues[i]->vq))
+		if (vq_driver_pending(&queues[i]->vq))
 			ready |= 1u << i;
 	}
 	if (!ready && events > 0 && pfds[0].revents)
@@ -131,7 +131,7 @@ static int wait_for_control(struct netfront *nf)
 	if (netfront_arm(nf->control, 1))
 		poll(&pfd, 1, nf->config.timeout_ms);
 	netfront_disarm(nf->control);
-	n = vq_driver_split_collect(&nf->control->vq, &used, 1);
+	n = vq_driver_collect(&nf->control->vq, &used, 1);
 	if (n == 1)
 		return 0;
 	/* A late answer would be taken for that to the next command. */
@@ -164,7 +164,7 @@ int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const 
 	pieces[0] = (struct vq_buffer){.addr = addr, .len = sizeof(header)};
 	pieces[1] = (struct vq_buffer){.addr = addr + data_at, .len = size};
 	pieces[size > 0 ? 2 : 1] = (struct vq_buffer){.addr = addr + ack_at, .len = 1};
-	err = vq_driver_split_add(&nf->control->vq, pieces, size > 0 ? 2 : 1, 1, 0);
+	err = vq_driver_add(&nf->control->vq, pieces, size > 0 ? 2 : 1, 1, 0);
 	if (err >= 0)
 		err = wait_for_control(nf);
 	if (!err && READ_ONCE(buffer[ack_at]) != VIRTIO_NET_OK)

@@ -94,13 +94,15 @@ void vhost_device_connect(struct vhost_device *dev, int sock)
 
 static void vhost_device_quiesce(struct vhost_device *dev)
 {
-	struct vring_split unused;
+	struct vring_any unused;
 
 	dev->ops->quiesce(dev);
 	/* Whatever the message does to the ring, this is how far it got. */
 	for (unsigned int i = 0; i < vhost_ring_count(dev); i++) {
-		if (vhost_device_ring_ready(dev, i, &unused))
-			dev->rings[i].base = dev->ops->ring_base(dev, i);
+		if (!vhost_device_ring_ready(dev, i, &unused))
+			continue;
+		dev->rings[i].base = dev->ops->ring_base(dev, i);
+		dev->rings[i].base_own = true;
 	}
 }
 

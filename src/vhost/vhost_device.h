@@ -40,7 +40,7 @@ enum vhost_fault {
 	VHOST_FAULT_SIZE,        /* payload size is not the request's */
 	VHOST_FAULT_DESCRIPTORS, /* missing, surplus or truncated descriptors */
 	VHOST_FAULT_QUEUE_INDEX,
-	VHOST_FAULT_QUEUE_SIZE,    /* not a power of two up to 32768 */
+	VHOST_FAULT_QUEUE_SIZE,    /* not a power of two (of a packed ring, not anything) up to 32768 */
 	VHOST_FAULT_RING_ADDRESS,  /* ring area outside memory, across regions or misaligned */
 	VHOST_FAULT_FEATURES,      /* bits set that were not offered, or changed under running rings */
 	VHOST_FAULT_REGION,        /* empty, wraps, exceeds its file, or overlaps */
@@ -57,10 +57,12 @@ enum vhost_fault {
 struct vhost_ring {
 	uint16_t size;
 	/*
-	 * Where the device starts at update: next available (and used) index. Kept current by
-	 * ops->ring_base, and over resets: QEMU 7.2 resets a device before it asks for this.
+	 * Where the device starts at update: next available (and used) index, or position in a packed
+	 * ring. Kept current by ops->ring_base, and over resets: QEMU 7.2 resets a device before it
+	 * asks for this.
 	 */
 	uint16_t base;
+	bool base_own;      /* base is where ops->ring_base stopped, not what the front end says */
 	bool addressed;     /* SET_VRING_ADDR has been seen */
 	bool started;       /* kick descriptor (or NOFD) seen and not stopped since */
 	bool enabled;       /* SET_VRING_ENABLE, or protocol features not negotiated */
@@ -84,7 +86,7 @@ struct vhost_device_ops {
 	 * base on. Also after a lone quiesce. Not called when the message ends the connection.
 	 */
 	void (*update)(struct vhost_device *dev);
-	/* The next available index of a ring that was ready. After quiesce, for each of them. */
+	/* The next available index (position) of a ring that was ready. After quiesce, for each of them. */
 	uint16_t (*ring_base)(struct vhost_device *dev, unsigned int index);
 	/* Announce this MAC on the front end's behalf (SEND_RARP). */
 	void (*announce)(struct vhost_device *dev, const uint8_t mac[6]);
@@ -152,9 +154,9 @@ void vhost_device_disconnect(struct vhost_device *dev, enum vhost_fault fault);
 
 /*
  * True if ring index is complete, started and enabled, and its areas lie in memory; fills *ring
- * then. (Enabled does not matter for the control queue.)
+ * then, of the kind that was negotiated. (Enabled does not matter for the control queue.)
  */
-bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_split *ring);
+bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_any *ring);
 
 /* Index of the control queue under the negotiated features, or -1: 2 * pairs with MQ, else 2. */
 int vhost_device_control_index(const struct vhost_device *dev);

@@ -87,7 +87,7 @@ static inline bool vhost_frontend_has(const struct vhost_frontend *fe, enum vhos
 
 /*
  * One function a message. Ring indexes count over all queues; guest and user addresses as in struct
- * vhost_user_region.
+ * vhost_user_region; a base is 16 bits, or two positions of a packed ring (avail in the lower half, used in the upper).
  */
 int vhost_frontend_get_features(struct vhost_frontend *fe, uint64_t *features);
 int vhost_frontend_set_features(struct vhost_frontend *fe, uint64_t features);
@@ -106,8 +106,8 @@ int vhost_frontend_add_mem_region(struct vhost_frontend *fe, const struct vhost_
 int vhost_frontend_rem_mem_region(struct vhost_frontend *fe, const struct vhost_user_region *region);
 
 int vhost_frontend_set_vring_num(struct vhost_frontend *fe, unsigned int index, uint32_t size);
-int vhost_frontend_set_vring_base(struct vhost_frontend *fe, unsigned int index, uint16_t base);
-int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index, uint16_t *base);
+int vhost_frontend_set_vring_base(struct vhost_frontend *fe, unsigned int index, uint32_t base);
+int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index, uint32_t *base);
 int vhost_frontend_set_vring_addr(struct vhost_frontend *fe, const struct vhost_user_vring_addr *addr);
 int vhost_frontend_set_vring_enable(struct vhost_frontend *fe, unsigned int index, bool enable);
 

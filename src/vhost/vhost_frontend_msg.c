@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/compiler.h"
+#include "virtio/virtio_net.h"
 
 int vhost_frontend_get_features(struct vhost_frontend *fe, uint64_t *features)
 {
@@ -107,12 +108,12 @@ int vhost_frontend_set_vring_num(struct vhost_frontend *fe, unsigned int index, 
 	return set_state(fe, VHOST_USER_SET_VRING_NUM, index, size);
 }
 
-int vhost_frontend_set_vring_base(struct vhost_frontend *fe, unsigned int index, uint16_t base)
+int vhost_frontend_set_vring_base(struct vhost_frontend *fe, unsigned int index, uint32_t base)
 {
 	return set_state(fe, VHOST_USER_SET_VRING_BASE, index, base);
 }
 
-int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index, uint16_t *base)
+int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index, uint32_t *base)
 {
 	struct vhost_user_vring_state state = {.index = index};
 	struct vhost_user_msg answer;
@@ -122,11 +123,11 @@ int vhost_frontend_get_vring_base(struct vhost_frontend *fe, unsigned int index,
 	if (err)
 		return err;
 	if (answer.header.size != sizeof(state) || answer.payload.state.index != index ||
-	    answer.payload.state.num > UINT16_MAX) {
+	    (answer.payload.state.num > UINT16_MAX && !(fe->features & 1ULL << VIRTIO_F_RING_PACKED))) {
 		fe->broken = true;
 		return -EPROTO;
 	}
-	*base = (uint16_t)answer.payload.state.num;
+	*base = answer.payload.state.num;
 	return 0;
 }
 

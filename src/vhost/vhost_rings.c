@@ -57,10 +57,46 @@ int vhost_device_control_index(const struct vhost_device *dev)
 	return dev->features & (1ULL << VIRTIO_NET_F_MQ) ? 2 * (int)dev->config.pairs : 2;
 }
 
-bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_split *ring)
+static bool is_packed(const struct vhost_device *dev)
+{
+	return dev->features & (1ULL << VIRTIO_F_RING_PACKED);
+}
+
+/* A ring's size, and where it starts, as they must be for the kind that was negotiated. */
+static enum vhost_fault vhost_ring_shape(const struct vhost_device *dev, const struct vhost_ring *ring)
+{
+	if (!is_packed(dev))
+		return is_power_of_two(ring->size) ? VHOST_FAULT_NONE : VHOST_FAULT_QUEUE_SIZE;
+	if (!is_aligned(ring->avail_addr, VRING_PACKED_EVENT_ALIGN))
+		return VHOST_FAULT_RING_ADDRESS;
+	return vring_packed_index(ring->base) < ring->size ? VHOST_FAULT_NONE : VHOST_FAULT_VALUE;
+}
+
+/* Anew each time: the memory may be another one since the front end named the addresses. */
+static bool find_split(const struct vhost_device *dev, const struct vhost_ring *state, struct vring_split *ring)
+{
+	ring->desc = guest_memory_at_user_addr(&dev->memory, state->desc_addr, vring_desc_bytes(state->size));
+	ring->avail = guest_memory_at_user_addr(&dev->memory, state->avail_addr, vring_avail_bytes(state->size));
+	ring->used = guest_memory_at_user_addr(&dev->memory, state->used_addr, vring_used_bytes(state->size));
+	ring->size = state->size;
+	ring->mask = (uint16_t)(state->size - 1);
+	return ring->desc && ring->avail && ring->used;
+}
+
+static bool find_packed(const struct vhost_device *dev, const struct vhost_ring *state, struct vring_packed *ring)
+{
+	const size_t event = sizeof(struct vring_packed_desc_event);
+
+	ring->desc = guest_memory_at_user_addr(&dev->memory, state->desc_addr, vring_packed_desc_bytes(state->size));
+	ring->driver = guest_memory_at_user_addr(&dev->memory, state->avail_addr, event);
+	ring->device = guest_memory_at_user_addr(&dev->memory, state->used_addr, event);
+	ring->size = state->size;
+	return ring->desc && ring->driver && ring->device;
+}
+
+bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_any *ring)
 {
 	const struct vhost_ring *state;
-	void *desc, *avail, *used;
 
 	if (index >= vhost_ring_count(dev))
 		return false;
@@ -69,25 +105,15 @@ bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index,
 		return false;
 	if (!state->enabled && (int)index != vhost_device_control_index(dev))
 		return false;
-	/* Anew each time: the memory may be another one since the front end named the addresses. */
-	desc = guest_memory_at_user_addr(&dev->memory, state->desc_addr, vring_desc_bytes(state->size));
-	avail = guest_memory_at_user_addr(&dev->memory, state->avail_addr, vring_avail_bytes(state->size));
-	used = guest_memory_at_user_addr(&dev->memory, state->used_addr, vring_used_bytes(state->size));
-	if (desc == NULL || avail == NULL || used == NULL)
+	if (vhost_ring_shape(dev, state) != VHOST_FAULT_NONE)
 		return false;
-	*ring = (struct vring_split){
-		.desc = desc,
-		.avail = avail,
-		.used = used,
-		.size = state->size,
-		.mask = (uint16_t)(state->size - 1),
-	};
-	return true;
+	ring->is_packed = is_packed(dev);
+	return ring->is_packed ? find_packed(dev, state, &ring->packed) : find_split(dev, state, &ring->split);
 }
 
 bool vhost_ring_running(const struct vhost_device *dev, const struct vhost_ring *ring)
 {
-	struct vring_split unused;
+	struct vring_any unused;
 
 	return vhost_device_ring_ready(dev, (unsigned int)(ring - dev->rings), &unused);
 }
@@ -100,9 +126,11 @@ static enum vhost_fault vhost_ring_check(const struct vhost_device *dev, const s
 {
 	bool complete = ring->size > 0 && ring->addressed && ring->started && ring->enabled;
 
-	if (complete && dev->features_set && dev->memory.count > 0 && !vhost_ring_running(dev, ring))
-		return VHOST_FAULT_RING_ADDRESS;
-	return VHOST_FAULT_NONE;
+	if (!complete || !dev->features_set)
+		return VHOST_FAULT_NONE;
+	if (vhost_ring_shape(dev, ring) != VHOST_FAULT_NONE)
+		return vhost_ring_shape(dev, ring);
+	return dev->memory.count > 0 && !vhost_ring_running(dev, ring) ? VHOST_FAULT_RING_ADDRESS : VHOST_FAULT_NONE;
 }
 
 enum vhost_fault vhost_handle_set_vring_num(struct vhost_device *dev)
@@ -112,7 +140,7 @@ enum vhost_fault vhost_handle_set_vring_num(struct vhost_device *dev)
 
 	if (ring == NULL)
 		return VHOST_FAULT_QUEUE_INDEX;
-	if (!is_power_of_two(state->num) || state->num > VRING_SIZE_MAX)
+	if (state->num == 0 || state->num > VRING_SIZE_MAX || (!is_packed(dev) && !is_power_of_two(state->num)))
 		return VHOST_FAULT_QUEUE_SIZE;
 	if (vhost_ring_running(dev, ring) && state->num != ring->size)
 		return VHOST_FAULT_STATE;
@@ -147,11 +175,16 @@ enum vhost_fault vhost_handle_set_vring_base(struct vhost_device *dev)
 
 	if (ring == NULL)
 		return VHOST_FAULT_QUEUE_INDEX;
-	if (state->num > UINT16_MAX)
+	/*
+	 * For a packed ring the upper half is where the device goes on to write used descriptors, but DPDK's
+	 * virtio-user leaves it 0; and one that works in order has not begun what it did not complete.
+	 */
+	if (state->num > UINT16_MAX && !is_packed(dev))
 		return VHOST_FAULT_VALUE;
 	if (vhost_ring_running(dev, ring))
 		return VHOST_FAULT_STATE;
 	ring->base = (uint16_t)state->num;
+	ring->base_own = false;
 	return VHOST_FAULT_NONE;
 }
 
@@ -163,7 +196,7 @@ enum vhost_fault vhost_handle_get_vring_base(struct vhost_device *dev)
 	if (ring == NULL)
 		return VHOST_FAULT_QUEUE_INDEX;
 	vhost_ring_stop(ring);
-	state->num = ring->base;
+	state->num = is_packed(dev) ? ring->base | (uint32_t)ring->base << 16 : ring->base;
 	return VHOST_FAULT_NONE;
 }
 

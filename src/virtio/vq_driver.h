@@ -3,7 +3,7 @@
  * The driver side of a split virtqueue (virtio 1.2, section 2.7): adds descriptor chains, publishes
  * them, decides whether to kick, collects what the device used. It works over ring memory that the
  * caller provides and addresses that the caller knows to be the guest's; it never looks into
- * buffers. (A packed ring will be struct vq_driver_packed beside this one.)
+ * buffers. (vq_driver_packed.h is the same for a packed one, vq_driver_any.h for either.)
  *
  * The device is not trusted. What tells free descriptors from used ones, and how much of a chain is
  * writable, is kept in private memory; an index, id or length that the device writes is checked

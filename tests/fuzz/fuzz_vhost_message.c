@@ -96,30 +96,50 @@ static void touch(void *area, size_t size)
 	bytes[size - 1] = (uint8_t)(bytes[size - 1] + 1);
 }
 
+static void touch_split(const struct vring_split *ring)
+{
+	must_hold(ring->size > 0 && ring->mask == ring->size - 1);
+	must_hold(is_aligned((uintptr_t)ring->desc, 16));
+	touch(ring->desc, vring_desc_bytes(ring->size));
+	touch(ring->avail, vring_avail_bytes(ring->size));
+	touch(ring->used, vring_used_bytes(ring->size));
+}
+
+static void touch_packed(const struct vring_packed *ring, uint16_t base)
+{
+	must_hold(ring->size > 0 && vring_packed_index(base) < ring->size);
+	must_hold(is_aligned((uintptr_t)ring->desc, 16));
+	must_hold(is_aligned((uintptr_t)ring->driver, 4) && is_aligned((uintptr_t)ring->device, 4));
+	touch(ring->desc, vring_packed_desc_bytes(ring->size));
+	touch(ring->driver, sizeof(*ring->driver));
+	touch(ring->device, sizeof(*ring->device));
+}
+
 static void on_update(struct vhost_device *dev)
 {
-	struct vring_split ring;
+	struct vring_any ring;
 
 	must_hold(front.quiet);
 	front.quiet = false;
 	for (unsigned int i = 0; i < VHOST_DEVICE_RINGS_MAX; i++) {
 		if (!vhost_device_ring_ready(dev, i, &ring))
 			continue;
-		must_hold(ring.size > 0 && ring.mask == ring.size - 1);
-		must_hold(is_aligned((uintptr_t)ring.desc, 16));
-		touch(ring.desc, vring_desc_bytes(ring.size));
-		touch(ring.avail, vring_avail_bytes(ring.size));
-		touch(ring.used, vring_used_bytes(ring.size));
+		if (ring.is_packed)
+			touch_packed(&ring.packed, dev->rings[i].base);
+		else
+			touch_split(&ring.split);
 		must_hold(dev->rings[i].kick_fd >= 0 || dev->rings[i].kick_polled);
 	}
 }
 
 static uint16_t on_ring_base(struct vhost_device *dev, unsigned int index)
 {
-	struct vring_split ring;
+	struct vring_any ring;
 
 	must_hold(front.quiet && vhost_device_ring_ready(dev, index, &ring));
-	return READ_ONCE(ring.avail->idx);
+	/* Anything that a position of that ring can be. */
+	return ring.is_packed ? (uint16_t)(READ_ONCE(ring.packed.desc->len) % ring.packed.size | 0x8000)
+			      : READ_ONCE(ring.split.avail->idx);
 }
 
 static void on_announce(struct vhost_device *dev, const uint8_t mac[6])

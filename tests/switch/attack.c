@@ -128,7 +128,7 @@ static void reclaim_all(struct netfront *nf)
 {
 	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 
-	while (vq_driver_split_in_flight(&netfront_tx(nf, 0)->vq) > 0) {
+	while (vq_driver_in_flight(&netfront_tx(nf, 0)->vq) > 0) {
 		assert_true(netfront_reclaim(nf, 0) >= 0);
 		assert_true(clock_now_ns() < deadline);
 	}
@@ -214,8 +214,8 @@ static void forget(struct netfront *nf)
 	for (unsigned int i = 0; i < 2 * nf->pairs; i++) {
 		struct netfront_queue *queue = &nf->queues[i];
 
-		vq_driver_split_reset(&queue->vq);
-		queue->base = 0;
+		vq_driver_reset(&queue->vq);
+		queue->base = vq_driver_base_first(&queue->vq);
 		queue->faulty = false;
 		queue->held_count = 0;
 		queue->delivered = 0;
@@ -254,12 +254,12 @@ void attack_reconnect(struct attack *attack)
 
 struct vring_split *attack_tx_ring(struct attack *attack)
 {
-	return &netfront_tx(attack->evil, 0)->vq.ring;
+	return &netfront_tx(attack->evil, 0)->vq.split.ring;
 }
 
 struct vring_split *attack_rx_ring(struct attack *attack)
 {
-	return &netfront_rx(attack->evil, 0)->vq.ring;
+	return &netfront_rx(attack->evil, 0)->vq.split.ring;
 }
 
 uint8_t *attack_buffer(struct attack *attack, unsigned int number)

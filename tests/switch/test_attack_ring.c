@@ -633,7 +633,7 @@ static void control_rings(void **state)
 		struct vring_split *ring;
 
 		assert_non_null(attack.evil->control);
-		ring = &attack.evil->control->vq.ring;
+		ring = &attack.evil->control->vq.split.ring;
 		assert_int_equal(netfront_control(attack.evil, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1),
 				 0);
 		assert_int_equal(netfront_control(attack.evil, 0xff, 0xff, &on, 1), -EREMOTEIO);

@@ -70,11 +70,14 @@ static inline void loopback_update(struct vhost_device *dev)
 	for (unsigned int i = 0; i < VHOST_DEVICE_RINGS_MAX; i++) {
 		struct ref_device *ref = &lb->rings[i];
 
+		struct vring_any ring;
+
+		lb->ready[i] = vhost_device_ring_ready(dev, i, &ring);
+		if (!lb->ready[i])
+			continue;
 		memset(ref, 0, sizeof(*ref));
-		lb->ready[i] = vhost_device_ring_ready(dev, i, &ref->ring);
-		ref->ring.mask = (uint16_t)(ref->ring.size - 1);
+		ref_start(ref, &ring, dev->rings[i].base);
 		ref->event_idx = dev->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
-		ref->avail_next = ref->used_next = ref->called_at = dev->rings[i].base;
 		ref->translate = loopback_translate;
 		ref->arg = lb;
 	}
@@ -82,7 +85,7 @@ static inline void loopback_update(struct vhost_device *dev)
 
 static inline uint16_t loopback_base(struct vhost_device *dev, unsigned int index)
 {
-	return container_of(dev, struct loopback, dev)->rings[index].avail_next;
+	return ref_base(&container_of(dev, struct loopback, dev)->rings[index]);
 }
 
 static inline void loopback_announce(struct vhost_device *dev, const uint8_t mac[6])
@@ -145,7 +148,8 @@ static inline bool loopback_deliver(struct loopback *lb, unsigned int index, uin
 {
 	struct ref_device *rx = &lb->rings[index];
 	bool mergeable = lb->dev.features & VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
-	uint16_t before = rx->avail_next, buffers = 0;
+	uint32_t before = rx->avail_next;
+	uint16_t buffers = 0;
 	struct virtio_net_hdr_mrg_rxbuf *header = NULL;
 	uint32_t done = 0;
 
@@ -174,7 +178,7 @@ static inline bool loopback_deliver(struct loopback *lb, unsigned int index, uin
 
 static inline bool loopback_pair(struct loopback *lb, unsigned int rx, unsigned int tx)
 {
-	uint16_t before = lb->rings[tx].avail_next;
+	uint32_t before = lb->rings[tx].avail_next;
 	uint16_t head;
 
 	if (!lb->ready[rx] || !lb->ready[tx] || !ref_take(&lb->rings[tx], &lb->chain))

@@ -42,7 +42,7 @@ static void test_offers(void **state)
 
 static void test_qemu_starts(void **state)
 {
-	struct vring_split ring;
+	struct vring_any ring;
 	struct fixture f;
 
 	(void)state;
@@ -72,9 +72,9 @@ static void test_qemu_starts(void **state)
 		}
 	}
 	assert_true(vhost_device_ring_ready(&f.dev, 1, &ring));
-	assert_int_equal(ring.size, 256);
-	assert_int_equal(ring.mask, 255);
-	assert_ptr_equal(ring.avail, (uint8_t *)ring.desc + FIXTURE_PAGE);
+	assert_int_equal(ring.split.size, 256);
+	assert_int_equal(ring.split.mask, 255);
+	assert_ptr_equal(ring.split.avail, (uint8_t *)ring.split.desc + FIXTURE_PAGE);
 	assert_int_equal(f.bases[1], 8);
 	assert_true(f.dev.rings[1].kick_fd >= 0);
 	assert_true(fcntl(f.dev.rings[1].kick_fd, F_GETFL) & O_NONBLOCK);
@@ -271,7 +271,7 @@ static void test_polled_ring(void **state)
 static void test_memory_changes_under_rings(void **state)
 {
 	struct vhost_user_mem_region message = {.region = fixture_region(0, FIXTURE_MEMORY)};
-	struct vring_split before, after;
+	struct vring_any before, after;
 	int fd;
 	struct fixture f;
 
@@ -484,7 +484,7 @@ static void test_memory_file_shrinks(void **state)
 {
 	struct vhost_user_mem_table table = {.count = 1};
 	int fd;
-	struct vring_split ring;
+	struct vring_any ring;
 	struct fixture f;
 
 	(void)state;
@@ -496,12 +496,74 @@ static void test_memory_file_shrinks(void **state)
 	fixture_tell(&f, VHOST_USER_SET_MEM_TABLE, &table, 40, &fd, 1);
 	assert_true(vhost_device_ring_ready(&f.dev, 0, &ring));
 	assert_int_equal(ftruncate(fd, 0), 0);
-	assert_int_equal(*(volatile uint16_t *)&ring.avail->idx, 0);
+	assert_int_equal(*(volatile uint16_t *)&ring.split.avail->idx, 0);
 	assert_true(guest_memory_faulted(&f.dev.memory));
 	vhost_device_disconnect(&f.dev, VHOST_FAULT_MEMORY_SHRUNK);
 	assert_int_equal(f.dev.last_fault, VHOST_FAULT_MEMORY_SHRUNK);
 	assert_false(guest_memory_faulted(&f.dev.memory));
 	close(fd);
+	fixture_close(&f);
+}
+
+/* Packed rings: their own areas, any size, and a base of two halves. */
+static void test_packed(void **state)
+{
+	const uint64_t features = FIXTURE_FEATURES | VIRTIO_BIT(VIRTIO_F_RING_PACKED);
+	struct vhost_user_vring_addr addr = fixture_ring_addr(1);
+	struct vhost_user_vring_state base = {.index = 0, .num = 0x00070007};
+	uint64_t kick = VHOST_USER_VRING_NOFD;
+	struct vhost_user_msg msg;
+	struct vring_any ring;
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, 1);
+	f.dev.config.features |= VIRTIO_BIT(VIRTIO_F_RING_PACKED);
+	fixture_start(&f);
+	assert_true(vhost_device_ring_ready(&f.dev, 0, &ring));
+	assert_false(ring.is_packed);
+	/* Two halves are not for split rings. */
+	fixture_tell_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
+	fixture_answer(&f, VHOST_USER_GET_VRING_BASE);
+	assert_int_equal(fixture_acked(&f, VHOST_USER_SET_VRING_BASE, &base, sizeof(base), NULL, 0), 1);
+	fixture_tell_state(&f, VHOST_USER_GET_VRING_BASE, 1, 0);
+	fixture_answer(&f, VHOST_USER_GET_VRING_BASE);
+
+	fixture_tell_u64(&f, VHOST_USER_SET_FEATURES, features | FIXTURE_PROTOCOL);
+	for (unsigned int i = 0; i < 2; i++) {
+		fixture_tell_state(&f, VHOST_USER_SET_VRING_NUM, i, 100);
+		fixture_tell_state(&f, VHOST_USER_SET_VRING_BASE, i, i ? 0x8000 : 0x80428042);
+		fixture_set_addr(&f, i);
+		fixture_set_fd(&f, VHOST_USER_SET_VRING_KICK, i);
+		assert_true(vhost_device_ring_ready(&f.dev, i, &ring));
+		assert_true(ring.is_packed);
+		assert_int_equal(ring.packed.size, 100);
+		assert_ptr_equal(ring.packed.driver, (uint8_t *)ring.packed.desc + FIXTURE_PAGE);
+		assert_ptr_equal(ring.packed.device, (uint8_t *)ring.packed.desc + 2 * FIXTURE_PAGE);
+		assert_int_equal(f.bases[i], i ? 0x8000 : 0x8042);
+		assert_false(f.dev.rings[i].base_own);
+	}
+	f.bases[0] = 7;
+	fixture_tell_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
+	msg = fixture_answer(&f, VHOST_USER_GET_VRING_BASE);
+	assert_int_equal(msg.payload.state.num, 0x00070007);
+	assert_true(f.dev.rings[0].base_own);
+
+	/* A base outside the ring, and a driver area that is no word. */
+	fixture_tell_state(&f, VHOST_USER_SET_VRING_BASE, 0, 0x80648064);
+	assert_int_equal(fixture_send(&f, VHOST_USER_SET_VRING_KICK, 0, &kick, sizeof(kick), NULL, 0),
+			 VHOST_FAULT_VALUE);
+	fixture_close(&f);
+
+	fixture_open(&f, 1);
+	f.dev.config.features |= VIRTIO_BIT(VIRTIO_F_RING_PACKED);
+	fixture_tell_u64(&f, VHOST_USER_SET_PROTOCOL_FEATURES, FIXTURE_ACK);
+	fixture_tell_u64(&f, VHOST_USER_SET_FEATURES, features | FIXTURE_PROTOCOL);
+	fixture_set_memory(&f);
+	fixture_start_ring(&f, 1, 0x8000);
+	addr.avail += 2;
+	assert_int_equal(fixture_send(&f, VHOST_USER_SET_VRING_ADDR, 0, &addr, sizeof(addr), NULL, 0),
+			 VHOST_FAULT_RING_ADDRESS);
 	fixture_close(&f);
 }
 
@@ -530,7 +592,7 @@ static void test_frontend_and_device(void **state)
 	pthread_t thread;
 	struct fixture f;
 	uint8_t status;
-	uint16_t base;
+	uint32_t base;
 
 	(void)state;
 	fixture_open(&f, 2);
@@ -595,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_one_message_a_call),
 		cmocka_unit_test(test_reconnect),
 		cmocka_unit_test(test_memory_file_shrinks),
+		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_frontend_and_device),
 	};
 

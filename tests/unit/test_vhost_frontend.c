@@ -163,7 +163,7 @@ static void test_vrings(void **state)
 	const struct vhost_user_vring_addr addr = {.index = 3, .desc = 0x1000, .used = 0x2000, .avail = 0x3000};
 	const struct vhost_user_vring_state stopped = {.index = 2, .num = 0xfffe};
 	int fd = eventfd(0, EFD_CLOEXEC);
-	uint16_t base;
+	uint32_t base;
 
 	(void)state;
 	assert_int_equal(vhost_frontend_set_vring_num(&fe, 1, 256), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Driver side of a split virtqueue against the reference device: what an honest device sees and
- * gives back, in any order, for every ring size; and what a lying one gets away with, which is
- * nothing.
+ * Driver side of a virtqueue against the reference device: what an honest device sees and gives
+ * back, in any order, for every ring size; and what a lying one gets away with, which is nothing.
+ * Everything for a split ring, then for a packed one.
  */
 #include "unit.h"
 
@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "ref_device.h"
-#include "virtio/vq_driver.h"
+#include "virtio/vq_driver_any.h"
 
 #define BASE          0x80000000ULL
 #define TABLE_ENTRIES 8
@@ -21,21 +21,38 @@
 static uint8_t *memory;
 
 struct both {
-	struct vq_driver_split vq;
+	struct vq_driver vq;
 	struct ref_device dev;
 	struct ref_chain chain;
 };
 
 static struct both b;
+static bool is_packed; /* what set_up() makes */
+
+static struct vring_any ring_of(unsigned int size)
+{
+	struct vring_any ring = {.is_packed = is_packed};
+
+	if (is_packed)
+		ring.packed = (struct vring_packed){
+			.desc = (void *)memory,
+			.driver = (void *)(memory + (1u << 20)),
+			.device = (void *)(memory + (2u << 20)),
+			.size = (uint16_t)size,
+		};
+	else
+		ring.split = (struct vring_split){
+			.desc = (void *)memory,
+			.avail = (void *)(memory + (1u << 20)),
+			.used = (void *)(memory + (2u << 20)),
+			.size = (uint16_t)size,
+		};
+	return ring;
+}
 
 static void set_up(unsigned int size, bool event_idx, bool indirect)
 {
-	struct vring_split ring = {
-		.desc = (void *)memory,
-		.avail = (void *)(memory + (1u << 20)),
-		.used = (void *)(memory + (2u << 20)),
-		.size = (uint16_t)size,
-	};
+	struct vring_any ring = ring_of(size);
 	struct vq_driver_indirect tables = {
 		.tables = (void *)(memory + TABLE_OFFSET),
 		.addr = BASE + TABLE_OFFSET,
@@ -44,17 +61,26 @@ static void set_up(unsigned int size, bool event_idx, bool indirect)
 
 	memset(memory, 0xa5, 3u << 20);
 	memset(&b.dev, 0, sizeof(b.dev));
-	assert_int_equal(vq_driver_split_init(&b.vq, &ring, indirect ? &tables : NULL, event_idx), 0);
-	b.dev.ring = ring;
-	b.dev.ring.mask = (uint16_t)(size - 1);
+	assert_int_equal(vq_driver_init(&b.vq, &ring, indirect ? &tables : NULL, event_idx), 0);
+	ref_start(&b.dev, &ring, (uint16_t)vq_driver_base_first(&b.vq));
 	b.dev.event_idx = event_idx;
 	b.dev.memory = memory;
 	b.dev.base = BASE;
 }
 
+static unsigned int free_count(void)
+{
+	return is_packed ? b.vq.packed.free_count : b.vq.split.free_count;
+}
+
+static uint64_t clamped(void)
+{
+	return is_packed ? b.vq.packed.clamped : b.vq.split.clamped;
+}
+
 static void tear_down(void)
 {
-	vq_driver_split_fini(&b.vq);
+	vq_driver_fini(&b.vq);
 }
 
 static int add(uint32_t tag, unsigned int out, unsigned int in)
@@ -63,7 +89,7 @@ static int add(uint32_t tag, unsigned int out, unsigned int in)
 
 	for (unsigned int i = 0; i < out + in; i++)
 		buffers[i] = (struct vq_buffer){.addr = BASE + tag * 0x100ULL + i, .len = 10 + i};
-	return vq_driver_split_add(&b.vq, buffers, out, in, tag);
+	return vq_driver_add(&b.vq, buffers, out, in, tag);
 }
 
 static void take_expecting(uint32_t tag, unsigned int out, unsigned int in, bool indirect)
@@ -82,24 +108,25 @@ static void collect_expecting(uint32_t tag, uint32_t len)
 {
 	struct vq_used used;
 
-	assert_int_equal(vq_driver_split_collect(&b.vq, &used, 1), 1);
+	assert_int_equal(vq_driver_collect(&b.vq, &used, 1), 1);
 	assert_int_equal(used.tag, tag);
 	assert_int_equal(used.len, len);
 }
 
 static void test_sizes(void **state)
 {
-	struct vring_split ring = {.size = 0};
-	struct vq_driver_split vq;
+	struct vring_any ring = ring_of(0);
+	struct vq_driver vq;
 
 	(void)state;
-	assert_int_equal(vq_driver_split_init(&vq, &ring, NULL, false), -EINVAL);
-	for (ring.size = 3; ring.size < 40000; ring.size = (uint16_t)(ring.size * 2 + 1))
-		assert_int_equal(vq_driver_split_init(&vq, &ring, NULL, false), -EINVAL);
+	assert_int_equal(vq_driver_init(&vq, &ring, NULL, false), -EINVAL);
+	for (unsigned int size = 3; size < 40000; size = size * 2 + 1) {
+		ring = ring_of(size);
+		assert_int_equal(vq_driver_init(&vq, &ring, NULL, false), -EINVAL);
+	}
 	for (unsigned int size = 1; size <= VRING_SIZE_MAX; size *= 2) {
 		set_up(size, true, false);
-		assert_int_equal(b.vq.free_count, size);
-		assert_int_equal(b.vq.ring.mask, size - 1);
+		assert_int_equal(free_count(), size);
 		assert_false(ref_has(&b.dev));
 		tear_down();
 	}
@@ -115,7 +142,7 @@ static void test_chains(void **state)
 	assert_true(add(3, 0, 10) >= 0);
 	assert_int_equal(add(4, 1, 0), -ENOSPC);
 	assert_false(ref_has(&b.dev));
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 
 	take_expecting(1, 1, 0, false);
 	ref_give_back(&b.dev, b.chain.head, 0);
@@ -126,15 +153,15 @@ static void test_chains(void **state)
 	collect_expecting(1, 0);
 	collect_expecting(2, 39);
 	collect_expecting(3, 7);
-	assert_int_equal(b.vq.free_count, 16);
-	assert_int_equal(b.vq.clamped, 0);
+	assert_int_equal(free_count(), 16);
+	assert_int_equal(clamped(), 0);
 	tear_down();
 
 	/* As long as the ring, and longer. */
 	set_up(4, false, false);
 	assert_int_equal(add(1, 3, 2), -EINVAL);
 	assert_true(add(1, 2, 2) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(1, 2, 2, false);
 	tear_down();
 }
@@ -150,7 +177,7 @@ static void test_indirect(void **state)
 	assert_int_equal(add(4, 5, 4), -EINVAL);
 	assert_true(add(4, 0, 2) >= 0);
 	assert_int_equal(add(5, 0, 2), -ENOSPC);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(1, 1, 0, false);
 	take_expecting(2, 4, 4, true);
 	ref_give_back(&b.dev, b.chain.head, 60);
@@ -184,7 +211,7 @@ static void turn(unsigned int size, bool event_idx, bool indirect, unsigned int 
 			assert_int_equal(out_there[tag % ARRAY_SIZE(out_there)], 0);
 			out_there[tag++ % ARRAY_SIZE(out_there)] = 1;
 		}
-		vq_driver_split_publish(&b.vq);
+		vq_driver_publish(&b.vq);
 		while (ref_take(&b.dev, &b.chain))
 			heads[with_device++] = b.chain.head;
 		for (unsigned int i = (unsigned int)rand_r(&seed) % 5; i > 0 && with_device; i--) {
@@ -193,11 +220,11 @@ static void turn(unsigned int size, bool event_idx, bool indirect, unsigned int 
 			ref_give_back(&b.dev, heads[at], 0);
 			heads[at] = heads[--with_device];
 		}
-		while ((n = vq_driver_split_collect(&b.vq, used, ARRAY_SIZE(used))) > 0)
+		while ((n = vq_driver_collect(&b.vq, used, ARRAY_SIZE(used))) > 0)
 			for (int i = 0; i < n; i++)
 				assert_int_equal(out_there[used[i].tag]--, 1);
 		assert_int_equal(n, 0);
-		assert_int_equal(vq_driver_split_in_flight(&b.vq), with_device);
+		assert_int_equal(vq_driver_in_flight(&b.vq), with_device);
 	}
 	assert_true(tag > rounds / 2);
 	tear_down();
@@ -223,16 +250,16 @@ static void test_full(void **state)
 		for (uint32_t i = 0; i < VRING_SIZE_MAX; i++)
 			assert_true(add(i, 1, 0) >= 0);
 		assert_int_equal(add(0, 1, 0), -ENOSPC);
-		vq_driver_split_publish(&b.vq);
-		assert_int_equal(vq_driver_split_in_flight(&b.vq), VRING_SIZE_MAX);
+		vq_driver_publish(&b.vq);
+		assert_int_equal(vq_driver_in_flight(&b.vq), VRING_SIZE_MAX);
 		for (uint32_t i = 0; i < VRING_SIZE_MAX; i++) {
 			assert_true(ref_take(&b.dev, &b.chain));
 			ref_put(&b.dev, i, b.chain.head, 0);
 		}
 		assert_false(ref_has(&b.dev));
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, VRING_SIZE_MAX), 0);
+		assert_int_equal(vq_driver_collect(&b.vq, used, VRING_SIZE_MAX), 0);
 		ref_publish(&b.dev, VRING_SIZE_MAX);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, VRING_SIZE_MAX), VRING_SIZE_MAX);
+		assert_int_equal(vq_driver_collect(&b.vq, used, VRING_SIZE_MAX), VRING_SIZE_MAX);
 	}
 	tear_down();
 }
@@ -240,7 +267,7 @@ static void test_full(void **state)
 static void pass_one(uint32_t tag)
 {
 	assert_true(add(tag, 1, 0) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(tag, 1, 0, false);
 	ref_give_back(&b.dev, b.chain.head, 0);
 	collect_expecting(tag, 0);
@@ -251,26 +278,26 @@ static void test_kicks(void **state)
 	(void)state;
 	for (int event_idx = 0; event_idx < 2; event_idx++) {
 		set_up(8, event_idx, false);
-		assert_false(vq_driver_split_kick_due(&b.vq));
+		assert_false(vq_driver_kick_due(&b.vq));
 
 		assert_true(ref_want_kick(&b.dev, true));
 		assert_true(add(1, 1, 0) >= 0);
-		assert_false(vq_driver_split_kick_due(&b.vq)); /* not published yet */
-		vq_driver_split_publish(&b.vq);
-		assert_true(vq_driver_split_kick_due(&b.vq));
-		assert_false(vq_driver_split_kick_due(&b.vq));
+		assert_false(vq_driver_kick_due(&b.vq)); /* not published yet */
+		vq_driver_publish(&b.vq);
+		assert_true(vq_driver_kick_due(&b.vq));
+		assert_false(vq_driver_kick_due(&b.vq));
 
 		/* One kick for several; with the event index none for those behind it. */
 		assert_true(add(2, 1, 0) >= 0);
-		vq_driver_split_publish(&b.vq);
-		assert_int_equal(vq_driver_split_kick_due(&b.vq), !event_idx);
+		vq_driver_publish(&b.vq);
+		assert_int_equal(vq_driver_kick_due(&b.vq), !event_idx);
 
 		take_expecting(1, 1, 0, false);
 		take_expecting(2, 1, 0, false);
 		assert_true(ref_want_kick(&b.dev, false));
 		assert_true(add(3, 1, 0) >= 0);
-		vq_driver_split_publish(&b.vq);
-		assert_false(vq_driver_split_kick_due(&b.vq));
+		vq_driver_publish(&b.vq);
+		assert_false(vq_driver_kick_due(&b.vq));
 		assert_false(ref_want_kick(&b.dev, true)); /* the race the device must see */
 		tear_down();
 	}
@@ -284,22 +311,22 @@ static void test_callbacks(void **state)
 		pass_one(1);
 		assert_false(ref_call_due(&b.dev)); /* disabled from the start */
 
-		assert_true(vq_driver_split_enable_callbacks(&b.vq, 1));
+		assert_true(vq_driver_enable_callbacks(&b.vq, 1));
 		pass_one(2);
 		assert_true(ref_call_due(&b.dev));
-		vq_driver_split_disable_callbacks(&b.vq);
+		vq_driver_disable_callbacks(&b.vq);
 		pass_one(3);
 		assert_false(ref_call_due(&b.dev));
 
 		/* Something came before the wish: the caller must not sleep. */
 		assert_true(add(4, 1, 0) >= 0);
-		vq_driver_split_publish(&b.vq);
+		vq_driver_publish(&b.vq);
 		take_expecting(4, 1, 0, false);
 		ref_give_back(&b.dev, b.chain.head, 0);
-		assert_true(vq_driver_split_pending(&b.vq));
-		assert_false(vq_driver_split_enable_callbacks(&b.vq, 1));
+		assert_true(vq_driver_pending(&b.vq));
+		assert_false(vq_driver_enable_callbacks(&b.vq, 1));
 		collect_expecting(4, 0);
-		assert_false(vq_driver_split_pending(&b.vq));
+		assert_false(vq_driver_pending(&b.vq));
 		tear_down();
 	}
 }
@@ -310,15 +337,15 @@ static void test_callback_after(void **state)
 	set_up(8, true, false);
 	for (uint32_t i = 0; i < 4; i++)
 		assert_true(add(i, 1, 0) >= 0);
-	vq_driver_split_publish(&b.vq);
-	assert_true(vq_driver_split_enable_callbacks(&b.vq, 3));
+	vq_driver_publish(&b.vq);
+	assert_true(vq_driver_enable_callbacks(&b.vq, 3));
 	for (uint32_t i = 0; i < 4; i++) {
 		take_expecting(i, 1, 0, false);
 		ref_give_back(&b.dev, b.chain.head, 0);
 		assert_int_equal(ref_call_due(&b.dev), i == 2);
 	}
-	assert_false(vq_driver_split_enable_callbacks(&b.vq, 4));
-	assert_true(vq_driver_split_enable_callbacks(&b.vq, 5));
+	assert_false(vq_driver_enable_callbacks(&b.vq, 4));
+	assert_true(vq_driver_enable_callbacks(&b.vq, 5));
 	tear_down();
 }
 
@@ -340,28 +367,45 @@ static void test_lies(void **state)
 
 	(void)state;
 	/* The index passes what was shown, by one and by many. */
-	for (unsigned int jump = 2; jump < 0x10000; jump = jump * 3 + 1) {
+	for (unsigned int jump = 2; !is_packed && jump < 0x10000; jump = jump * 3 + 1) {
 		set_up(8, false, false);
 		assert_true(add(1, 1, 0) >= 0);
-		vq_driver_split_publish(&b.vq);
+		vq_driver_publish(&b.vq);
 		assert_true(add(2, 1, 0) >= 0); /* not shown */
 		ref_publish(&b.dev, jump);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), -EPROTO);
-		assert_int_equal(b.vq.fault, VQ_DRIVER_FAULT_INDEX);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+		assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_INDEX);
+		tear_down();
+	}
+
+	/* Used without having been shown: where nothing is, and by the name of what is not shown yet. */
+	if (is_packed) {
+		set_up(8, false, false);
+		ref_give_back(&b.dev, 0, 0);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+		assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_INDEX);
+		tear_down();
+
+		set_up(8, false, false);
+		assert_true(add(1, 1, 0) >= 0);
+		vq_driver_publish(&b.vq);
+		ref_give_back(&b.dev, (uint32_t)add(2, 1, 0), 0);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+		assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_STATE);
 		tear_down();
 	}
 
 	/* An id outside the ring, after a good one: that one still counts. */
 	set_up(8, false, false);
 	assert_true(add(1, 1, 0) >= 0 && add(2, 1, 0) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(1, 1, 0, false);
 	ref_give_back(&b.dev, b.chain.head, 0);
 	ref_give_back(&b.dev, 8, 0);
-	assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), 1);
-	assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), -EPROTO);
-	assert_int_equal(b.vq.fault, VQ_DRIVER_FAULT_ID);
-	vq_driver_split_reset(&b.vq);
+	assert_int_equal(vq_driver_collect(&b.vq, used, 8), 1);
+	assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+	assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_ID);
+	vq_driver_reset(&b.vq);
 	b.dev.avail_next = b.dev.used_next = b.dev.called_at = 0;
 	pass_one(5);
 	tear_down();
@@ -369,34 +413,34 @@ static void test_lies(void **state)
 	/* The same chain twice. */
 	set_up(8, false, false);
 	assert_true(add(1, 1, 0) >= 0 && add(2, 1, 0) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(1, 1, 0, false);
 	ref_give_back(&b.dev, b.chain.head, 0);
 	ref_give_back(&b.dev, b.chain.head, 0);
-	assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), 1);
-	assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), -EPROTO);
-	assert_int_equal(b.vq.fault, VQ_DRIVER_FAULT_STATE);
+	assert_int_equal(vq_driver_collect(&b.vq, used, 8), 1);
+	assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+	assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_STATE);
 	tear_down();
 
 	/* The middle of a chain, and a descriptor that is free. */
 	for (uint32_t id = 1; id < 8; id++) {
 		set_up(8, false, false);
 		assert_int_equal(add(1, 4, 0), 0);
-		vq_driver_split_publish(&b.vq);
+		vq_driver_publish(&b.vq);
 		ref_give_back(&b.dev, id, 0);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, 8), -EPROTO);
-		assert_int_equal(b.vq.fault, VQ_DRIVER_FAULT_STATE);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 8), -EPROTO);
+		assert_int_equal(vq_driver_fault(&b.vq), VQ_DRIVER_FAULT_STATE);
 		tear_down();
 	}
 
 	/* More written than there was room. */
 	set_up(8, false, false);
 	assert_true(add(1, 1, 2) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	take_expecting(1, 1, 2, false);
 	ref_give_back(&b.dev, b.chain.head, UINT32_MAX);
 	collect_expecting(1, 23);
-	assert_int_equal(b.vq.clamped, 1);
+	assert_int_equal(clamped(), 1);
 	tear_down();
 }
 
@@ -412,15 +456,14 @@ static void test_scribbling(void **state)
 		int head = add(r, 1 + r % 3, 0);
 
 		assert_true(head >= 0 && head < 4);
-		vq_driver_split_publish(&b.vq);
-		vq_driver_split_kick_due(&b.vq);
+		vq_driver_publish(&b.vq);
+		vq_driver_kick_due(&b.vq);
 		for (unsigned int i = 0; i < 4 * sizeof(struct vring_desc); i++)
 			memory[i] = (uint8_t)rand_r(&seed);
-		for (unsigned int i = 0; i < 4; i++)
-			b.dev.ring.avail->ring[i] = (uint16_t)rand_r(&seed);
-		b.dev.ring.avail->idx = (uint16_t)rand_r(&seed);
+		for (unsigned int i = 0; i < 12; i++)
+			memory[(1u << 20) + i] = (uint8_t)rand_r(&seed);
 		ref_give_back(&b.dev, (uint32_t)head, 0);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, 4), 1);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 1), 1);
 		assert_int_equal(used[0].tag, r);
 	}
 	tear_down();
@@ -429,53 +472,52 @@ static void test_scribbling(void **state)
 static void test_prepared(void **state)
 {
 	struct vq_buffer buffers[2] = {{.addr = BASE, .len = 12}, {.addr = BASE + 12, .len = 100}};
-	struct vring_desc descs[8];
-	uint16_t available[8];
+	uint8_t descs[8 * sizeof(struct vring_desc)], available[4 + 8 * sizeof(uint16_t)];
 	struct vq_used slots[4], used[4];
 
 	(void)state;
 	set_up(8, true, false);
 	for (unsigned int i = 0; i < 4; i++) {
-		int head = vq_driver_split_prepare(&b.vq, buffers, 0, 2, i);
+		int head = vq_driver_prepare(&b.vq, buffers, 0, 2, i);
 
 		assert_true(head >= 0);
 		slots[i] = (struct vq_used){.head = (uint16_t)head};
 	}
-	assert_int_equal(vq_driver_split_prepare(&b.vq, buffers, 0, 1, 9), -ENOSPC);
-	assert_int_equal(vq_driver_split_in_flight(&b.vq), 0);
+	assert_int_equal(vq_driver_prepare(&b.vq, buffers, 0, 1, 9), -ENOSPC);
+	assert_int_equal(vq_driver_in_flight(&b.vq), 0);
 	for (unsigned int r = 0; r < 70000; r++) {
-		assert_int_equal(vq_driver_split_post(&b.vq, slots, 4), 0);
-		vq_driver_split_publish(&b.vq);
+		assert_int_equal(vq_driver_post(&b.vq, slots, 4), 0);
+		vq_driver_publish(&b.vq);
 		for (unsigned int i = 0; i < 4; i++) {
 			assert_true(ref_take(&b.dev, &b.chain));
 			assert_int_equal(b.chain.in, 2);
 			ref_give_back(&b.dev, b.chain.head, 112);
 		}
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, 4), 4);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 4), 4);
 		for (unsigned int i = 0; i < 4; i++) {
 			assert_int_equal(used[i].tag, i);
 			assert_int_equal(used[i].len, 112);
 		}
 		memcpy(slots, used, sizeof(slots));
-		/* In the steady state only the index is written. */
+		/* In the steady state of a split ring only the index is written. */
 		if (r == 2) {
-			memcpy(descs, b.dev.ring.desc, sizeof(descs));
-			memcpy(available, b.dev.ring.avail->ring, sizeof(available));
+			memcpy(descs, memory, sizeof(descs));
+			memcpy(available, memory + (1u << 20), sizeof(available));
 		}
-		if (r > 2) {
-			assert_memory_equal(descs, b.dev.ring.desc, sizeof(descs));
-			assert_memory_equal(available, b.dev.ring.avail->ring, sizeof(available));
+		if (r > 2 && !is_packed) {
+			assert_memory_equal(descs, memory, sizeof(descs));
+			assert_memory_equal(available + 4, memory + (1u << 20) + 4, sizeof(available) - 4);
 		}
 	}
 
 	/* Posted twice, resized while posted or with two descriptors, released while posted. */
-	assert_int_equal(vq_driver_split_post(&b.vq, slots, 1), 0);
-	assert_int_equal(vq_driver_split_post(&b.vq, slots, 2), -EINVAL);
-	assert_int_equal(vq_driver_split_release(&b.vq, slots[0].head), -EINVAL);
-	assert_int_equal(vq_driver_split_resize(&b.vq, slots[1].head, 5), -EINVAL);
-	assert_int_equal(vq_driver_split_resize(&b.vq, 8, 5), -EINVAL);
-	assert_int_equal(vq_driver_split_release(&b.vq, slots[1].head), 0);
-	assert_int_equal(b.vq.free_count, 2);
+	assert_int_equal(vq_driver_post(&b.vq, slots, 1), 0);
+	assert_int_equal(vq_driver_post(&b.vq, slots, 2), -EINVAL);
+	assert_int_equal(vq_driver_release(&b.vq, slots[0].head), -EINVAL);
+	assert_int_equal(vq_driver_resize(&b.vq, slots[1].head, 5), -EINVAL);
+	assert_int_equal(vq_driver_resize(&b.vq, 8, 5), -EINVAL);
+	assert_int_equal(vq_driver_release(&b.vq, slots[1].head), 0);
+	assert_int_equal(free_count(), 2);
 	tear_down();
 }
 
@@ -486,10 +528,10 @@ static void test_resize(void **state)
 
 	(void)state;
 	set_up(8, true, false);
-	slot.head = (uint16_t)vq_driver_split_prepare(&b.vq, &buffer, 0, 1, 1);
-	assert_int_equal(vq_driver_split_resize(&b.vq, slot.head, 40), 0);
-	vq_driver_split_post(&b.vq, &slot, 1);
-	vq_driver_split_publish(&b.vq);
+	slot.head = (uint16_t)vq_driver_prepare(&b.vq, &buffer, 0, 1, 1);
+	assert_int_equal(vq_driver_resize(&b.vq, slot.head, 40), 0);
+	vq_driver_post(&b.vq, &slot, 1);
+	vq_driver_publish(&b.vq);
 	assert_true(ref_take(&b.dev, &b.chain));
 	assert_int_equal(b.chain.pieces[0].len, 40);
 	ref_give_back(&b.dev, b.chain.head, 41);
@@ -509,12 +551,12 @@ static void test_resume(void **state)
 		unsigned int taken = 0, missing = 0;
 		uint16_t heads[16];
 		bool seen[16] = {false};
-		int base;
+		uint32_t base = 0;
 
 		set_up(16, r % 2, false);
 		for (unsigned int i = 0; i < (unsigned int)rand_r(&seed) % 100; i++) {
-			add(0, 1, 0);
-			vq_driver_split_publish(&b.vq);
+			add(0, 1 + (unsigned int)rand_r(&seed) % 3, 0);
+			vq_driver_publish(&b.vq);
 			while (ref_take(&b.dev, &b.chain))
 				heads[taken++] = b.chain.head;
 			if (taken > 0 && rand_r(&seed) % 2) {
@@ -522,16 +564,18 @@ static void test_resume(void **state)
 
 				ref_give_back(&b.dev, heads[at], 0);
 				heads[at] = heads[--taken];
-				vq_driver_split_collect(&b.vq, used, 1);
+				vq_driver_collect(&b.vq, used, 1);
 			}
 		}
-		assert_true(vq_driver_split_collect(&b.vq, used, 64) >= 0);
-		missing = vq_driver_split_in_flight(&b.vq);
+		assert_true(vq_driver_collect(&b.vq, used, 64) >= 0);
+		missing = vq_driver_in_flight(&b.vq);
 		assert_int_equal(missing, taken);
 
-		base = vq_driver_split_resume(&b.vq);
-		assert_int_equal(base, b.dev.ring.used->idx);
-		b.dev.avail_next = b.dev.used_next = (uint16_t)base;
+		assert_int_equal(vq_driver_resume(&b.vq, &base), 0);
+		b.dev.avail_next = b.dev.used_next;
+		assert_int_equal((uint16_t)base, ref_base(&b.dev));
+		assert_int_equal(base >> 16, is_packed ? base & 0xffff : 0);
+		assert_true(vq_driver_base_possible(&b.vq, base));
 		while (ref_take(&b.dev, &b.chain)) {
 			assert_false(seen[b.chain.head]);
 			seen[b.chain.head] = true;
@@ -539,8 +583,8 @@ static void test_resume(void **state)
 			missing--;
 		}
 		assert_int_equal(missing, 0);
-		assert_int_equal(vq_driver_split_collect(&b.vq, used, 64), (int)taken);
-		assert_int_equal(b.vq.free_count, 16);
+		assert_int_equal(vq_driver_collect(&b.vq, used, 64), (int)taken);
+		assert_int_equal(free_count(), 16);
 		tear_down();
 	}
 }
@@ -549,18 +593,23 @@ static void test_resume(void **state)
 static void test_resume_order(void **state)
 {
 	struct vq_used used[16];
+	uint32_t base = 0;
 
 	(void)state;
 	set_up(16, true, false);
 	for (uint32_t tag = 0; tag < 10; tag++)
 		assert_true(add(tag, 1, 0) >= 0);
-	vq_driver_split_publish(&b.vq);
+	vq_driver_publish(&b.vq);
 	for (uint32_t tag = 0; tag < 4; tag++) {
 		take_expecting(tag, 1, 0, false);
 		ref_give_back(&b.dev, b.chain.head, 0);
 	}
-	assert_int_equal(vq_driver_split_collect(&b.vq, used, 16), 4);
-	assert_int_equal(vq_driver_split_resume(&b.vq), 4);
+	assert_int_equal(vq_driver_collect(&b.vq, used, 16), 4);
+	assert_int_equal(vq_driver_resume(&b.vq, &base), 0);
+	assert_int_equal(base, is_packed ? 0x80048004u : 4);
+	assert_false(vq_driver_base_possible(&b.vq, is_packed ? 0x80038003u : 3));
+	assert_false(vq_driver_base_possible(&b.vq, is_packed ? 0x800b800bu : 11));
+	assert_true(vq_driver_base_possible(&b.vq, is_packed ? 0x800a800au : 10));
 	b.dev.avail_next = 4;
 	for (uint32_t tag = 4; tag < 10; tag++)
 		take_expecting(tag, 1, 0, false);
@@ -626,22 +675,22 @@ static void test_two_threads(void **state)
 		assert_int_equal(pthread_create(&device, NULL, device_main, NULL), 0);
 		while (back < MESSAGES) {
 			struct vq_used used[16];
-			int n = vq_driver_split_collect(&b.vq, used, 16);
+			int n = vq_driver_collect(&b.vq, used, 16);
 
 			assert_true(n >= 0);
 			for (int i = 0; i < n; i++)
 				assert_int_equal(used[i].tag, back++);
 			while (sent < MESSAGES && add(sent, 1, 0) >= 0)
 				sent++;
-			vq_driver_split_publish(&b.vq);
-			if (vq_driver_split_kick_due(&b.vq))
+			vq_driver_publish(&b.vq);
+			if (vq_driver_kick_due(&b.vq))
 				notify(&kicks);
 			if (n > 0)
 				continue;
 			/* No more than are out, or the call never comes. */
-			if (vq_driver_split_enable_callbacks(&b.vq, (uint16_t)min(back % 3 + 1, sent - back)))
+			if (vq_driver_enable_callbacks(&b.vq, (uint16_t)min(back % 3 + 1, sent - back)))
 				await(&calls);
-			vq_driver_split_disable_callbacks(&b.vq);
+			vq_driver_disable_callbacks(&b.vq);
 		}
 		pthread_join(device, NULL);
 		tear_down();
@@ -676,5 +725,8 @@ int main(void)
 		cmocka_unit_test(test_two_threads),
 	};
 
-	return cmocka_run_group_tests(tests, map_memory, NULL);
+	int failed = cmocka_run_group_tests_name("split", tests, map_memory, NULL);
+
+	is_packed = true;
+	return failed + cmocka_run_group_tests_name("packed", tests, map_memory, NULL);
 }

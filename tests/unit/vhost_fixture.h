@@ -55,7 +55,7 @@ static inline void fixture_quiesce(struct vhost_device *dev)
 static inline void fixture_update(struct vhost_device *dev)
 {
 	struct fixture *f = fixture_of(dev);
-	struct vring_split ring;
+	struct vring_any ring;
 
 	assert_true(f->quiet);
 	f->quiet = false;
@@ -68,7 +68,7 @@ static inline void fixture_update(struct vhost_device *dev)
 
 static inline uint16_t fixture_ring_base(struct vhost_device *dev, unsigned int index)
 {
-	struct vring_split ring;
+	struct vring_any ring;
 
 	assert_true(fixture_of(dev)->quiet);
 	assert_true(vhost_device_ring_ready(dev, index, &ring));
@@ -286,7 +286,7 @@ static inline void fixture_start(struct fixture *f)
 
 static inline bool fixture_ready(const struct fixture *f, unsigned int index)
 {
-	struct vring_split ring;
+	struct vring_any ring;
 
 	return vhost_device_ring_ready(&f->dev, index, &ring);
 }
