@@ -103,6 +103,30 @@ static uint32_t common_output(const struct forwarder *fwd)
 	return output;
 }
 
+/* A plain batch whose packets all have the header that the last packet had, as far as anybody looks. */
+static bool all_are_like_last(struct forwarder *fwd, const struct txq *txq)
+{
+	const struct packet *packets = fwd->batch.packets;
+	const unsigned int count = fwd->batch.count;
+	uint64_t front, back, diff = 0;
+
+	packet_parse_l2(&packets[0], txq->port, &fwd->keys[0].key);
+	/* Behind a tag there is more to compare. */
+	if (fwd->keys[0].key.vlan_tci || !is_like_last(&txq->last, &fwd->keys[0]))
+		return false;
+	/* Addresses and type are 14 bytes. */
+	memcpy(&front, packets[0].head, sizeof(front));
+	memcpy(&back, packets[0].head + 6, sizeof(back));
+	for (unsigned int i = 1; i < count; i++) {
+		uint64_t words[2];
+
+		memcpy(&words[0], packets[i].head, sizeof(words[0]));
+		memcpy(&words[1], packets[i].head + 6, sizeof(words[1]));
+		diff |= (words[0] ^ front) | (words[1] ^ back);
+	}
+	return diff == 0;
+}
+
 uint32_t classify(struct forwarder *fwd, struct txq *txq)
 {
 	struct txq_batch *batch = &fwd->batch;
@@ -114,6 +138,12 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 
 	if (unlikely(last->generation != generation || (!deep && last->depth > FLOW_L2_WORDS)))
 		last->flow = NULL;
+	if (likely(batch->plain && !deep && last->flow && last->flow->output != FLOW_NO_OUTPUT) &&
+	    likely(all_are_like_last(fwd, txq))) {
+		stats_add(&fwd->worker_stats->flow_hits_last, batch->count);
+		fwd->one_flow = true;
+		return last->flow->output;
+	}
 	for (unsigned int i = 0; i < batch->count; i++) {
 		fwd->flows[i] = NULL;
 		fwd->firsts[i] = NULL;
@@ -158,26 +188,27 @@ static void count(struct flow_counters *counters, uint64_t packets, uint64_t byt
 	stats_add(&counters->bytes, bytes);
 }
 
-void classify_count(struct forwarder *fwd)
+void classify_count(struct forwarder *fwd, const struct txq_last *last)
 {
 	const struct txq_batch *batch = &fwd->batch;
 
 	for (unsigned int i = 0; i < batch->count; i++) {
-		const struct flow *flow = fwd->flows[i];
+		const struct flow *flow = fwd->one_flow ? last->flow : fwd->flows[i];
+		const struct flow *first = fwd->one_flow ? last->first : fwd->firsts[i];
 
 		/* Packets that wait are counted when they are done. */
 		if (unlikely(!flow || fwd->wait[i]))
 			continue;
 		count(&fwd->counters[flow->slot], 1, batch->packets[i].length);
-		if (fwd->firsts[i])
-			count(&fwd->counters[fwd->firsts[i]->slot], 1, batch->packets[i].length);
+		if (first)
+			count(&fwd->counters[first->slot], 1, batch->packets[i].length);
 	}
 }
 
 void classify_count_all(struct forwarder *fwd, const struct txq_last *last, uint64_t bytes)
 {
 	if (unlikely(!fwd->one_flow)) {
-		classify_count(fwd);
+		classify_count(fwd, last);
 		return;
 	}
 	count(&fwd->counters[last->flow->slot], fwd->batch.count, bytes);

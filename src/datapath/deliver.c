@@ -89,6 +89,18 @@ static uint32_t copy_scattered(const struct packet *packet, const struct virtio_
 	return copied;
 }
 
+/* Everything in one buffer on both sides. */
+static force_inline uint32_t copy_plain(const struct packet *packet, uint8_t *to)
+{
+	const uint32_t head = packet->head_length;
+	const uint32_t rest = packet->length - head;
+
+	copy_bytes(to, &packet->net, VIRTIO_NET_HDR_LEN + head);
+	if (rest)
+		copy_bytes(to + VIRTIO_NET_HDR_LEN + head, packet->pieces->data + head, rest);
+	return head + rest;
+}
+
 /* The frame as it is. Returns the bytes of it that were copied, as does copy_segment. */
 static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq *rxq, const struct rxq_unit *unit,
 					const struct chain_piece *pieces)
@@ -101,16 +113,9 @@ static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq 
 		net.num_buffers = unit->buffers;
 		return copy_scattered(packet, &net, rxq->net_hdr_len, pieces);
 	}
-	if (likely(pieces->length >= VIRTIO_NET_HDR_LEN + packet->length && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
-		   packet->piece_count == 1)) {
-		uint32_t staged = VIRTIO_NET_HDR_LEN + packet->head_length;
-		uint32_t rest = packet->length - packet->head_length;
-
-		copy_bytes(pieces->data, &packet->net, staged);
-		if (rest)
-			copy_bytes(pieces->data + staged, packet->pieces->data + packet->head_length, rest);
-		return staged - VIRTIO_NET_HDR_LEN + rest;
-	}
+	if (pieces->length >= VIRTIO_NET_HDR_LEN + packet->length && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
+	    packet->piece_count == 1)
+		return copy_plain(packet, pieces->data);
 	return copy_scattered(packet, &packet->net, rxq->net_hdr_len, pieces);
 }
 
@@ -217,6 +222,7 @@ static bool reserve_segments(struct progress *p, struct offload_todo todo)
 		fwd->units[unit].packet = (uint8_t)index;
 		fwd->units[unit].whole = false;
 		fwd->units[unit].segment = fwd->segment[index]++;
+		fwd->unclean = true;
 	}
 	p->next++;
 	p->planned = false;
@@ -231,12 +237,13 @@ static force_inline void reserve_simple(struct progress *p)
 	const unsigned int left = p->delivery->count - p->next;
 	const uint32_t net_hdr_len = p->rxq->net_hdr_len;
 	uint32_t bytes[TXQ_BATCH];
+	const bool plain = fwd->batch.plain;
 	unsigned int count;
 
 	for (count = 0; count < left; count++) {
 		const struct packet *packet = &fwd->batch.packets[indexes[count]];
 
-		if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type))
+		if (unlikely(!plain && (packet->net.hdr.flags | packet->net.hdr.gso_type)))
 			break;
 		bytes[count] = net_hdr_len + packet->length;
 	}
@@ -289,9 +296,10 @@ static force_inline uint64_t copy_simple(struct progress *p)
 	const unsigned int count = fwd->res.simple;
 	uint64_t copied = 0;
 
-	for (unsigned int i = 0; i < count; i++) {
-		__builtin_prefetch(fwd->res.pieces[i].data, 1);
-		__builtin_prefetch(fwd->res.pieces[i].data + CACHE_LINE, 1);
+	if (likely(fwd->batch.plain && p->rxq->net_hdr_len == VIRTIO_NET_HDR_LEN)) {
+		for (unsigned int i = 0; i < count; i++)
+			copied += copy_plain(&fwd->batch.packets[indexes[i]], fwd->res.pieces[i].data);
+		return copied;
 	}
 	for (unsigned int i = 0; i < count; i++)
 		copied += copy_whole(&fwd->batch.packets[indexes[i]], p->rxq, &one, &fwd->res.pieces[i]);
@@ -358,6 +366,7 @@ static void wait_for_buffers(struct progress *p)
 		wait->segment = fwd->segment[index];
 		wait->port = p->to->index;
 		fwd->wait[index] = wait;
+		fwd->unclean = true;
 	}
 }
 

@@ -99,25 +99,23 @@ static void lose(struct forwarder *fwd, uint32_t port, unsigned int index, enum 
 	count_drop(fwd, port, reason + 1);
 }
 
-/* Returns the bytes. */
-static uint64_t count_received(struct forwarder *fwd, struct txq *txq)
+/* When they are done: one that waits may be taken anew, after its queue was stopped. */
+static void count_received(struct forwarder *fwd, struct txq *txq)
 {
 	const struct txq_batch *batch = &fwd->batch;
 	struct stats_port *stats = &fwd->stats[txq->port];
-	uint64_t packets = 0, bytes = 0;
+	uint64_t packets = batch->count, bytes = batch->bytes;
 
-	/* When they are done: one that waits may be taken anew, after its queue was stopped. */
-	for (unsigned int i = 0; i < batch->count; i++) {
-		if (unlikely(fwd->wait[i]))
+	for (unsigned int i = 0; unlikely(fwd->unclean) && i < batch->count; i++) {
+		if (!fwd->wait[i])
 			continue;
-		packets++;
-		bytes += batch->packets[i].length;
+		packets--;
+		bytes -= batch->packets[i].length;
 	}
 	stats_add(&stats->in_packets, packets);
 	stats_add(&stats->in_bytes, bytes);
 	stats_add(&fwd->worker_stats->packets, packets);
 	stats_add(&fwd->worker_stats->staged_bytes, batch->staged_bytes);
-	return bytes;
 }
 
 static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)
@@ -168,6 +166,7 @@ static void miss(struct forwarder *fwd, struct txq *txq, unsigned int index)
 		break;
 	}
 	fwd->wait[index] = wait;
+	fwd->unclean = true;
 }
 
 static void expire(struct forwarder *fwd, struct port *port, unsigned int index)
@@ -197,15 +196,12 @@ static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, u
 	}
 }
 
-/* True: all went. */
-static bool send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
+static void send_group(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, unsigned int count)
 {
 	struct delivery delivery = {.indexes = indexes, .count = count, .may_wait = true};
 
-	if (likely(deliver(fwd, to, &delivery)))
-		return true;
-	settle(fwd, to, indexes, count);
-	return false;
+	if (unlikely(!deliver(fwd, to, &delivery)))
+		settle(fwd, to, indexes, count);
 }
 
 /* One copy each for every output. Nobody waits for one of many. */
@@ -259,13 +255,13 @@ static void send_unicast(struct forwarder *fwd, unsigned int first, unsigned int
 
 _Static_assert(TXQ_BATCH <= 32, "a batch's packets are bits of a word");
 
-/* A batch for one receiver: no sorting. True: all went. */
-static bool act_on_all(struct forwarder *fwd, uint32_t to)
+/* A batch for one receiver: no sorting. */
+static void act_on_all(struct forwarder *fwd, uint32_t to)
 {
 	static const uint8_t all[TXQ_BATCH] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
 					       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
 
-	return send_group(fwd, to, all, fwd->batch.count);
+	send_group(fwd, to, all, fwd->batch.count);
 }
 
 static void act(struct forwarder *fwd, struct txq *txq)
@@ -306,12 +302,16 @@ static void act(struct forwarder *fwd, struct txq *txq)
 
 static void prepare_waits(struct forwarder *fwd, const struct txq *txq)
 {
-	memset(fwd->wait, 0, fwd->batch.count * sizeof(fwd->wait[0]));
-	memset(fwd->segment, 0, fwd->batch.count * sizeof(fwd->segment[0]));
-	memset(fwd->waits, 0, fwd->batch.count * sizeof(fwd->waits[0]));
-	for (unsigned int i = 0; i < fwd->batch.retried; i++) {
+	if (unlikely(fwd->unclean)) {
+		memset(fwd->wait, 0, sizeof(fwd->wait));
+		memset(fwd->segment, 0, sizeof(fwd->segment));
+		memset(fwd->waits, 0, sizeof(fwd->waits));
+		fwd->unclean = false;
+	}
+	for (unsigned int i = 0; unlikely(i < fwd->batch.retried); i++) {
 		fwd->waits[i] = txq->waiting[i];
 		fwd->segment[i] = txq->waiting[i].segment;
+		fwd->unclean = true;
 	}
 }
 
@@ -336,8 +336,6 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	struct port *port = datapath_port(fwd->dp, txq->port);
 	struct txq_batch *batch = &fwd->batch;
 	unsigned int progress;
-	bool all_went = false;
-	uint64_t bytes;
 	uint32_t to;
 
 	if (unlikely(!port || !load_acquire(&txq->live)))
@@ -355,19 +353,19 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	prepare_waits(fwd, txq);
 	to = classify(fwd, txq);
 	if (likely(to != FLOW_NO_OUTPUT))
-		all_went = act_on_all(fwd, to);
+		act_on_all(fwd, to);
 	else
 		act(fwd, txq);
-	bytes = count_received(fwd, txq);
+	count_received(fwd, txq);
 	stats_add(&fwd->worker_stats->turns, 1);
 	progress = batch->count;
-	if (likely(all_went && batch->retried == 0)) {
-		classify_count_all(fwd, &txq->last, bytes);
+	if (likely(!fwd->unclean)) {
+		classify_count_all(fwd, &txq->last, batch->bytes);
 	} else {
-		classify_count(fwd);
+		classify_count(fwd, &txq->last);
 		progress -= min(count_waiting(fwd, txq), batch->retried);
 	}
-	notice_add(fwd, port, txq->queue, true, txq_complete(txq, batch, fwd->wait));
+	notice_add(fwd, port, txq->queue, true, txq_complete(txq, batch, fwd->unclean ? fwd->wait : NULL));
 	if (unlikely(guest_memory_faulted(port->memory)))
 		forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
 	return progress;
@@ -416,6 +414,7 @@ bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, u
 
 	fwd->turn_now_ns = 0;
 	memset(packet, 0, sizeof(*packet));
+	fwd->batch.plain = false;
 	fwd->wait[0] = NULL;
 	fwd->segment[0] = 0;
 	packet->net.num_buffers = 1;

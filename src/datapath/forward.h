@@ -35,7 +35,8 @@ struct forwarder {
 
 	struct notices notices;
 
-	/* one turn's state, by packet of the batch */
+	/* one turn's state, by packet of the batch; wait, waits and segment are empty unless unclean */
+	bool unclean;
 	struct txq_batch batch;
 	union flow_words keys[TXQ_BATCH];
 	const struct flow *flows[TXQ_BATCH];       /* what becomes of each */

@@ -21,17 +21,20 @@
 #define PACKET_HEAD_FIRST 116 /* staged at first: with the net header, two cache lines */
 
 struct packet {
-	/* The receiver's view of a packet begins at net: header and head are one copy. */
-	uint8_t pad[4];
-	struct virtio_net_hdr_mrg_rxbuf net; /* private copy, checked by offload_check() */
-	uint8_t head[PACKET_HEAD_MAX];       /* the frame from its Ethernet header on */
-	uint32_t length;                     /* bytes of the whole frame */
-	uint16_t head_length;                /* bytes staged in head: min(length, what was staged) */
-	uint16_t ring_head;                  /* descriptor chain's head index in the sender's ring */
-	uint16_t piece_count;
-	uint16_t reason;                  /* enum drop_reason + 1 once the packet is lost, else 0 */
 	const struct chain_piece *pieces; /* the whole frame; what is staged, too */
+	uint32_t length;                  /* bytes of the whole frame */
+	uint16_t head_length;             /* bytes staged in head: min(length, what was staged) */
+	uint16_t piece_count;
+	uint16_t reason; /* enum drop_reason + 1 once the packet is lost, else 0 */
+	/*
+	 * The receiver's view of a packet begins at net: header and head are one copy. It begins within the first
+	 * line, so that a short packet is two lines, and aligned for its copy.
+	 */
+	struct virtio_net_hdr_mrg_rxbuf net __attribute__((aligned(16))); /* private, checked by offload_check() */
+	uint8_t head[PACKET_HEAD_MAX];                                    /* the frame from its Ethernet header on */
 } __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(offsetof(struct packet, head) == offsetof(struct packet, net) + VIRTIO_NET_HDR_LEN, "one copy");
 
 enum packet_depth {
 	PACKET_DEPTH_L2, /* in_port, eth, vlan and type: the first three words of a flow_key */

@@ -107,10 +107,7 @@ static void stop_wanting_kicks(struct rxq *rxq)
 static force_inline void put_used(const struct vring_split *ring, const struct rxq_reservation *res, unsigned int index,
 				  uint32_t head, uint32_t bytes)
 {
-	struct vring_used_elem *elem = &ring->used->ring[(uint16_t)(res->used_start + index) & ring->mask];
-
-	elem->id = head;
-	elem->len = bytes;
+	vring_used_put(&ring->used->ring[(uint16_t)(res->used_start + index) & ring->mask], head, bytes);
 }
 
 /* What a reservation was before a unit, to go back there. */
@@ -159,14 +156,11 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 	if (unlikely(count == 0 || rxq->walk.hint >= memory->count))
 		return 0;
 	region = memory->regions[rxq->walk.hint];
-	for (unsigned int i = 0; i < count; i++) {
-		heads[i] = READ_ONCE(ring.avail->ring[(uint16_t)(start + i) & ring.mask]);
-		if (likely(heads[i] < ring.size))
-			__builtin_prefetch(&ring.desc[heads[i]]);
-	}
+	vring_avail_copy(&ring, start, heads, count);
 	for (taken = 0; taken < count; taken++) {
 		struct vring_desc desc;
 		uint64_t offset;
+		uint8_t *data;
 
 		if (unlikely(heads[taken] >= ring.size))
 			break;
@@ -175,7 +169,10 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 		if (unlikely(desc.flags != VRING_DESC_F_WRITE || desc.len < bytes[taken] || offset >= region.size ||
 			     desc.len > region.size - offset))
 			break;
-		res->pieces[taken] = (struct chain_piece){region.host + offset, desc.len};
+		data = region.host + offset;
+		__builtin_prefetch(data, 1);
+		__builtin_prefetch(data + CACHE_LINE, 1);
+		res->pieces[taken] = (struct chain_piece){data, desc.len};
 		put_used(&ring, res, taken, heads[taken], bytes[taken]);
 		total += bytes[taken];
 	}

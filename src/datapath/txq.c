@@ -108,6 +108,7 @@ static void stage_slow(struct txq *txq, struct txq_batch *batch, struct packet *
 
 	for (unsigned int i = 0; i < count; i++)
 		total += pieces[i].length;
+	packet->length = 0;
 	if (total < txq->net_hdr_len + ETH_HEADER) {
 		packet->reason = DROP_DESC_LENGTH + 1;
 		return;
@@ -119,6 +120,7 @@ static void stage_slow(struct txq *txq, struct txq_batch *batch, struct packet *
 	gather((uint8_t *)&packet->net, pieces, txq->net_hdr_len);
 	packet->net.num_buffers = 1;
 	packet->length = (uint32_t)total - txq->net_hdr_len;
+	batch->bytes += packet->length;
 	skip_net_header(packet, pieces, count, txq->net_hdr_len);
 	head = packet->net.hdr.flags | packet->net.hdr.gso_type ? PACKET_HEAD_MAX : PACKET_HEAD_FIRST;
 	head = min(head, packet->length);
@@ -132,57 +134,68 @@ static void stage_slow(struct txq *txq, struct txq_batch *batch, struct packet *
 		memset(&packet->net.hdr, 0, sizeof(packet->net.hdr));
 }
 
-/* The common case: everything in one buffer, a current driver's net header, no offload. */
-static force_inline void stage(struct txq *txq, struct txq_batch *batch, struct packet *packet,
-			       struct chain_piece *pieces)
+/* The common case: everything in one buffer, a current driver's net header, no offload. False: it is not that. */
+static force_inline bool stage_plain(struct txq_batch *batch, struct packet *packet, struct chain_piece *piece)
 {
-	const uint32_t total = pieces->length;
-	uint32_t staged;
+	const uint32_t total = piece->length;
+	uint32_t staged = VIRTIO_NET_HDR_LEN + PACKET_HEAD_FIRST;
 
 	/* One comparison for both bounds: what is too short wraps. */
-	if (unlikely(packet->piece_count != 1 ||
-		     total - (VIRTIO_NET_HDR_LEN + ETH_HEADER) > VIRTIO_NET_FRAME_MAX - ETH_HEADER)) {
-		stage_slow(txq, batch, packet, pieces, packet->piece_count);
-		return;
+	if (unlikely(total - (VIRTIO_NET_HDR_LEN + ETH_HEADER) > VIRTIO_NET_FRAME_MAX - ETH_HEADER))
+		return false;
+	if (total < staged) {
+		staged = total;
+		copy_short(&packet->net, piece->data, staged);
+	} else {
+		copy_fixed(&packet->net, piece->data, VIRTIO_NET_HDR_LEN + PACKET_HEAD_FIRST);
 	}
-	staged = min(total, (uint32_t)(VIRTIO_NET_HDR_LEN + PACKET_HEAD_FIRST));
-	copy_short(&packet->net, pieces->data, staged);
-	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
-		stage_slow(txq, batch, packet, pieces, 1);
-		return;
-	}
-	memset(&packet->net.hdr, 0, sizeof(packet->net.hdr));
-	packet->net.num_buffers = 1;
+	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type))
+		return false;
+	/* What no offload uses must not reach the receiver. */
+	packet->net = (struct virtio_net_hdr_mrg_rxbuf){.num_buffers = 1};
+	packet->pieces = piece;
 	packet->length = total - VIRTIO_NET_HDR_LEN;
 	packet->head_length = (uint16_t)(staged - VIRTIO_NET_HDR_LEN);
-	pieces->data += VIRTIO_NET_HDR_LEN;
-	pieces->length -= VIRTIO_NET_HDR_LEN;
+	packet->piece_count = 1;
+	packet->reason = 0;
+	piece->data += VIRTIO_NET_HDR_LEN;
+	piece->length = total - VIRTIO_NET_HDR_LEN;
+	batch->bytes += total - VIRTIO_NET_HDR_LEN;
 	batch->staged_bytes += staged;
+	return true;
 }
 
-static unsigned int gather_heads(struct txq *txq, struct txq_batch *batch, uint16_t *heads)
+/* A batch of single buffers: piece i is packet i. Returns how many packets from the first on are plain. */
+static unsigned int stage_all_plain(struct txq_batch *batch, unsigned int count)
 {
-	uint16_t avail = load_acquire(&txq->ring.avail->idx);
+	unsigned int i = 0;
+
+	while (i < count && likely(stage_plain(batch, &batch->packets[i], &batch->pieces[i])))
+		i++;
+	return i;
+}
+
+static unsigned int gather_heads(struct txq *txq, struct txq_batch *batch)
+{
+	const struct vring_split ring = txq->ring;
+	uint16_t avail = load_acquire(&ring.avail->idx);
 	unsigned int count = 0, fresh;
 
-	if (unlikely((uint16_t)(avail - txq->used) > txq->ring.size ||
+	if (unlikely((uint16_t)(avail - txq->used) > ring.size ||
 		     (uint16_t)(avail - txq->used) < (uint16_t)(txq->last_avail - txq->used))) {
 		txq->fault = CHAIN_AVAIL;
 		return 0;
 	}
-	for (; count < txq->waiting_count; count++) {
+	for (; unlikely(count < txq->waiting_count); count++) {
 		batch->position[count] = txq->waiting[count].position;
-		heads[count] = txq->heads[batch->position[count] & txq->ring.mask];
+		batch->heads[count] = txq->heads[batch->position[count] & ring.mask];
 	}
 	batch->retried = count;
 	fresh = min((unsigned int)(uint16_t)(avail - txq->last_avail), TXQ_BATCH - count);
-	for (unsigned int i = 0; i < fresh; i++, count++) {
-		batch->position[count] = (uint16_t)(txq->last_avail + i);
-		heads[count] = READ_ONCE(txq->ring.avail->ring[batch->position[count] & txq->ring.mask]);
-		if (likely(heads[count] < txq->ring.size))
-			__builtin_prefetch(&txq->ring.desc[heads[count]]);
-	}
-	return count;
+	vring_avail_copy(&ring, txq->last_avail, &batch->heads[count], fresh);
+	for (unsigned int i = 0; i < fresh; i++)
+		batch->position[count + i] = (uint16_t)(txq->last_avail + i);
+	return count + fresh;
 }
 
 /* One direct buffer in the region that served last; what is not so simple is left to chain_fetch. */
@@ -203,77 +216,110 @@ static force_inline bool fetch_simple(const struct vring_split *ring, const stru
 	return true;
 }
 
-/* Walks the chains at heads. Returns how many, or -1: the ring is broken. */
-static int fetch_chains(struct txq *txq, struct txq_batch *batch, const uint16_t *heads, unsigned int count)
+/* Chains of one buffer each, piece i for packet i. Returns how many from the first on are that. */
+static unsigned int fetch_all_simple(struct txq *txq, struct txq_batch *batch, unsigned int count)
 {
 	const struct guest_memory *memory = txq->walk.memory;
 	const struct vring_split ring = txq->ring;
-	struct guest_region region = {0};
-	unsigned int used = 0;
+	struct guest_region region;
+	unsigned int i;
 
-	if (likely(txq->walk.hint < memory->count))
-		region = memory->regions[txq->walk.hint];
-	for (unsigned int i = 0; i < count; i++) {
+	if (unlikely(txq->walk.hint >= memory->count))
+		return 0;
+	region = memory->regions[txq->walk.hint];
+	for (i = 0; i < count; i++) {
+		if (unlikely(!fetch_simple(&ring, &region, batch->heads[i], &batch->pieces[i])))
+			break;
+		__builtin_prefetch(batch->pieces[i].data);
+		__builtin_prefetch(batch->pieces[i].data + CACHE_LINE);
+	}
+	return i;
+}
+
+/*
+ * Walks the chains of the packets from first on, whose pieces go behind those before. Returns how many packets there
+ * are then, or -1: the ring is broken.
+ */
+static int fetch_chains(struct txq *txq, struct txq_batch *batch, unsigned int first, unsigned int count)
+{
+	unsigned int used = first;
+
+	for (unsigned int i = first; i < count; i++) {
 		struct packet *packet = &batch->packets[i];
-		struct chain_piece *pieces = &batch->pieces[used];
-		unsigned int piece_count = 1;
+		unsigned int room = min(TXQ_PIECES_MAX - used, (unsigned int)CHAIN_PIECES_MAX);
+		unsigned int piece_count = 0;
+		enum chain_verdict verdict;
 
-		packet->ring_head = heads[i];
+		packet->pieces = &batch->pieces[used];
 		packet->reason = 0;
-		packet->pieces = pieces;
-		if (unlikely(used == TXQ_PIECES_MAX || !fetch_simple(&ring, &region, heads[i], pieces))) {
-			unsigned int room = min(TXQ_PIECES_MAX - used, (unsigned int)CHAIN_PIECES_MAX);
-			enum chain_verdict verdict = chain_fetch(&txq->walk, heads[i], pieces, room, &piece_count);
-
-			if (unlikely(verdict >= CHAIN_BROKEN)) {
-				txq->fault = verdict;
-				return -1;
-			}
-			/* Perhaps only our own room was too small: the rest is for the next turn. */
-			if (unlikely(verdict == CHAIN_LENGTH && room < CHAIN_PIECES_MAX))
-				return (int)i;
-			if (unlikely(verdict != CHAIN_OK)) {
-				packet->reason = (uint16_t)verdict_reason(verdict);
-				packet->length = 0;
-				continue;
-			}
+		verdict = chain_fetch_one(&txq->walk, batch->heads[i], &batch->pieces[used], room, &piece_count);
+		if (unlikely(verdict >= CHAIN_BROKEN)) {
+			txq->fault = verdict;
+			return -1;
 		}
+		/* Perhaps only our own room was too small: the rest is for the next turn. */
+		if (unlikely(verdict == CHAIN_LENGTH && room < CHAIN_PIECES_MAX))
+			return (int)i;
 		packet->piece_count = (uint16_t)piece_count;
-		__builtin_prefetch(pieces->data);
-		__builtin_prefetch(pieces->data + CACHE_LINE);
+		if (unlikely(verdict != CHAIN_OK)) {
+			packet->reason = (uint16_t)verdict_reason(verdict);
+			packet->length = 0;
+			packet->piece_count = 0;
+			continue;
+		}
+		__builtin_prefetch(batch->pieces[used].data);
+		__builtin_prefetch(batch->pieces[used].data + CACHE_LINE);
 		used += piece_count;
 	}
 	return (int)count;
 }
 
+/* The packets from `plain` on, of which those before `simple` are one buffer each. */
+static void stage_rest(struct txq *txq, struct txq_batch *batch, unsigned int plain, unsigned int simple)
+{
+	unsigned int piece = plain;
+
+	for (unsigned int i = plain; i < batch->count; i++) {
+		struct packet *packet = &batch->packets[i];
+		/* packet->pieces, but writable; staging may take some of them off. */
+		struct chain_piece *own = &batch->pieces[piece];
+
+		if (i < simple) {
+			packet->reason = 0;
+			packet->piece_count = 1;
+		} else if (unlikely(packet->reason)) {
+			continue;
+		}
+		piece += packet->piece_count;
+		if (packet->piece_count != 1 || txq->net_hdr_len != VIRTIO_NET_HDR_LEN ||
+		    !stage_plain(batch, packet, own))
+			stage_slow(txq, batch, packet, own, packet->piece_count);
+	}
+}
+
 bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 {
-	uint16_t heads[TXQ_BATCH];
-	unsigned int gathered = gather_heads(txq, batch, heads);
+	unsigned int gathered = gather_heads(txq, batch), simple, plain = 0;
 	int count;
 
 	batch->count = 0;
+	batch->bytes = 0;
 	batch->staged_bytes = 0;
 	if (unlikely(txq->fault != CHAIN_OK))
 		return false;
-	count = fetch_chains(txq, batch, heads, gathered);
-	if (unlikely(count < 0))
-		return false;
-	batch->count = (unsigned int)count;
-	for (unsigned int i = 0, piece = 0; i < batch->count; i++) {
-		struct packet *packet = &batch->packets[i];
-		struct chain_piece *own;
-
-		if (unlikely(packet->reason))
-			continue;
-		/* packet->pieces, but writable; staging may take some of them off. */
-		own = &batch->pieces[piece];
-		piece += packet->piece_count;
-		if (likely(txq->net_hdr_len == VIRTIO_NET_HDR_LEN))
-			stage(txq, batch, packet, own);
-		else
-			stage_slow(txq, batch, packet, own, packet->piece_count);
+	simple = fetch_all_simple(txq, batch, gathered);
+	count = (int)gathered;
+	if (unlikely(simple < gathered)) {
+		count = fetch_chains(txq, batch, simple, gathered);
+		if (unlikely(count < 0))
+			return false;
 	}
+	batch->count = (unsigned int)count;
+	if (likely(txq->net_hdr_len == VIRTIO_NET_HDR_LEN))
+		plain = stage_all_plain(batch, simple);
+	batch->plain = plain == batch->count;
+	if (unlikely(!batch->plain))
+		stage_rest(txq, batch, plain, simple);
 	batch->retried = min(batch->retried, batch->count);
 	txq->last_avail = (uint16_t)(txq->last_avail + (batch->count - batch->retried));
 	return true;
@@ -292,10 +338,7 @@ static struct publication publish_used(struct txq *txq, uint16_t used)
 
 static force_inline void put_used(struct txq *txq, uint16_t position, uint16_t head)
 {
-	struct vring_used_elem *elem = &txq->ring.used->ring[position & txq->ring.mask];
-
-	elem->id = head;
-	elem->len = 0;
+	vring_used_put(&txq->ring.used->ring[position & txq->ring.mask], head, 0);
 }
 
 static struct publication complete_in_window(struct txq *txq, struct txq_batch *batch,
@@ -311,9 +354,9 @@ static struct publication complete_in_window(struct txq *txq, struct txq_batch *
 	for (unsigned int i = 0; i < batch->count; i++) {
 		uint16_t slot = batch->position[i] & txq->ring.mask;
 
-		txq->heads[slot] = batch->packets[i].ring_head;
-		txq->done[slot] = !wait[i];
-		if (wait[i]) {
+		txq->heads[slot] = batch->heads[i];
+		txq->done[slot] = !wait || !wait[i];
+		if (!txq->done[slot]) {
 			txq->waiting[waiting] = *wait[i];
 			txq->waiting[waiting].position = batch->position[i];
 			waiting++;
@@ -332,12 +375,12 @@ struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const 
 {
 	bool waits = txq->waiting_count > 0 || batch->count == 0 || batch->position[0] != txq->used;
 
-	for (unsigned int i = 0; i < batch->count && !waits; i++)
+	for (unsigned int i = 0; wait && i < batch->count && !waits; i++)
 		waits = wait[i] != NULL;
 	if (unlikely(waits))
 		return complete_in_window(txq, batch, wait);
 	for (unsigned int i = 0; i < batch->count; i++)
-		put_used(txq, batch->position[i], batch->packets[i].ring_head);
+		put_used(txq, batch->position[i], batch->heads[i]);
 	return publish_used(txq, txq->last_avail);
 }
 

@@ -73,11 +73,14 @@ struct txq {
 struct txq_batch {
 	unsigned int count;
 	unsigned int retried; /* the first ones: they waited */
-	unsigned int piece_count;
+	/* Every packet is one buffer with a current net header, asks for no offload, and can be understood. */
+	bool plain;
+	uint64_t bytes; /* of the frames */
+	uint64_t staged_bytes;
 	uint16_t position[TXQ_BATCH];
+	uint16_t heads[TXQ_BATCH]; /* of their descriptor chains */
 	struct packet packets[TXQ_BATCH];
 	struct chain_piece pieces[TXQ_PIECES_MAX];
-	uint64_t staged_bytes;
 };
 
 /* 0, or -ENOMEM. The memory table stays the caller's. */

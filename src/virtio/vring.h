@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "lib/compiler.h"
 
@@ -61,6 +62,20 @@ struct vring_word {
 	uint64_t value;
 } __attribute__((packed, may_alias));
 
+/* Copies `count` available entries from this position on: what is read once is what is used. */
+static inline void vring_avail_copy(const struct vring_split *ring, uint16_t position, uint16_t *heads,
+				    unsigned int count)
+{
+	const unsigned int slot = position & ring->mask;
+
+	if (likely(slot + count <= ring->size)) {
+		memcpy(heads, &ring->avail->ring[slot], count * sizeof(heads[0]));
+		return;
+	}
+	for (unsigned int i = 0; i < count; i++)
+		heads[i] = READ_ONCE(ring->avail->ring[(slot + i) & ring->mask]);
+}
+
 /* A descriptor fetched once: what was read is what is checked and used. */
 static inline struct vring_desc vring_desc_fetch(const struct vring_desc *shared)
 {
@@ -73,6 +88,23 @@ static inline struct vring_desc vring_desc_fetch(const struct vring_desc *shared
 	copy.words[0] = words[0].value;
 	copy.words[1] = words[1].value;
 	return copy.desc;
+}
+
+/*
+ * Writes a used entry, unless it is there already: a driver that uses its buffers in order gets the same entries round
+ * after round, and a line that nobody writes stays in both cores' caches. What it is compared with the driver may have
+ * changed, which spoils nothing but what it reads itself.
+ */
+static inline void vring_used_put(struct vring_used_elem *shared, uint32_t id, uint32_t bytes)
+{
+	volatile struct vring_word *word = (volatile struct vring_word *)(void *)shared;
+	union {
+		struct vring_used_elem elem;
+		uint64_t word;
+	} entry = {.elem = {.id = id, .len = bytes}};
+
+	if (word->value != entry.word)
+		word->value = entry.word;
 }
 
 struct vring_packed {

@@ -30,6 +30,8 @@ static int set_up(void **state)
 	guest_ring_init(&f->guest, SIZE);
 	f->call_fd = eventfd(0, EFD_NONBLOCK);
 	f->stats = calloc(FLOW_PORTS_MAX, sizeof(*f->stats));
+	f->dp.flows = flow_table_create(1, 16);
+	assert_non_null(f->dp.flows);
 	f->fwd = forwarder_create(&f->dp, 0, f->stats, &f->worker);
 	assert_non_null(f->fwd);
 	/* All over one ring: it is their numbers that matter. */
@@ -54,6 +56,7 @@ static int tear_down(void **state)
 	for (unsigned int i = 0; i < PORTS; i++)
 		port_destroy(f->dp.ports[i]);
 	forwarder_destroy(f->fwd);
+	flow_table_destroy(f->dp.flows);
 	guest_ring_fini(&f->guest);
 	close(f->call_fd);
 	free(f->stats);

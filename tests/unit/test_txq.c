@@ -91,7 +91,7 @@ static void expect_packet(const struct fixture *f, unsigned int index, unsigned 
 	const struct packet *packet = &f->batch->packets[index];
 
 	assert_int_equal(packet->reason, 0);
-	assert_int_equal(packet->ring_head, number);
+	assert_int_equal(f->batch->heads[index], number);
 	assert_int_equal(packet->length, FRAME);
 	assert_int_equal(packet->head_length, FRAME);
 	assert_int_equal(packet->net.num_buffers, 1);
