@@ -57,7 +57,7 @@ static void add_destination(struct table *table, const json_t *flow)
 		table_add(table, "%s", string(flow, "dst"));
 }
 
-/* "-> b", "flood b c", "drop mac-limit" */
+/* "pass", "-> b", "flood b c", "drop mac-limit" */
 static void add_action(struct table *table, const json_t *flow)
 {
 	const json_t *outputs = json_object_get(flow, "outputs");
@@ -65,6 +65,10 @@ static void add_action(struct table *table, const json_t *flow)
 	char text[1024];
 	size_t used;
 
+	if (strcmp(action, "pass") == 0) {
+		table_add(table, "pass");
+		return;
+	}
 	if (strcmp(action, "drop") == 0) {
 		table_add(table, "drop %s", string(flow, "reason"));
 		return;

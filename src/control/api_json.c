@@ -154,11 +154,9 @@ static void set_match(json_t *object, const struct flow_match *match)
 {
 	const char *name = "foreign";
 
-	if (match->shape != FLOW_SHAPE_FOREIGN)
-		json_object_set_new(object, "src", json_mac(match->src));
 	switch (match->shape) {
-	case FLOW_SHAPE_PAIR:
-		name = "pair";
+	case FLOW_SHAPE_DESTINATION:
+		name = "destination";
 		json_object_set_new(object, "dst", json_mac(match->dst));
 		break;
 	case FLOW_SHAPE_GROUP_BLOCK:
@@ -172,6 +170,7 @@ static void set_match(json_t *object, const struct flow_match *match)
 		break;
 	case FLOW_SHAPE_SOURCE:
 		name = "source";
+		json_object_set_new(object, "src", json_mac(match->src));
 		break;
 	default:
 		break;
@@ -192,6 +191,8 @@ static void set_action(json_t *object, const struct control *control, const stru
 	} else if (outcome->type == FLOW_OUTCOME_OUTPUT) {
 		name = "output";
 		json_array_append_new(outputs, json_string(port_name(control, (uint32_t)outcome->value)));
+	} else if (outcome->type == FLOW_OUTCOME_PASS) {
+		name = "pass";
 	} else {
 		TAILQ_FOREACH(other, &record->port->bridge->ports, on_bridge) {
 			if (other != record->port)

@@ -43,13 +43,13 @@ struct flow_record *flow_book_next(const struct forwarding *fwd, const struct fl
 	return record_of(hash_table_next(&fwd->flows, record == NULL ? NULL : &record->node));
 }
 
-static bool match_is_learned(const struct flow_match *match)
+static bool is_unlearned(const struct flow_record *record)
 {
-	return match->shape != FLOW_SHAPE_SOURCE && match->shape != FLOW_SHAPE_FOREIGN;
+	return record->match.shape == FLOW_SHAPE_SOURCE && !record->passes;
 }
 
 struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
-				  uint64_t now_ns)
+				  bool passes, uint64_t now_ns)
 {
 	struct mac_table *macs = &port->bridge->macs;
 	struct flow_record *record = calloc(1, sizeof(*record));
@@ -57,17 +57,18 @@ struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *po
 	if (record == NULL)
 		return NULL;
 	record->match = *match;
+	record->passes = passes;
 	record->port = port;
 	record->created_ns = now_ns;
 	record->active_ns = now_ns;
 	record->sweep = fwd->sweep;
-	if (match_is_learned(match)) {
+	if (match->shape == FLOW_SHAPE_SOURCE && passes) {
 		record->src = mac_table_get(macs, match->src);
 		if (record->src == NULL)
 			goto no_memory;
 		LIST_INSERT_HEAD(&record->src->from, record, from);
 	}
-	if (match->shape == FLOW_SHAPE_PAIR && !mac_is_group(match->dst)) {
+	if (match->shape == FLOW_SHAPE_DESTINATION && !mac_is_group(match->dst)) {
 		record->dst = mac_table_get(macs, match->dst);
 		if (record->dst == NULL)
 			goto no_memory;
@@ -76,15 +77,10 @@ struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *po
 	hash_table_insert(&fwd->flows, &record->node, hash_table_hash(&fwd->flows, match, sizeof(*match)));
 	TAILQ_INSERT_TAIL(&port->flows, record, on_port);
 	port->flow_count++;
-	if (match->shape == FLOW_SHAPE_SOURCE)
-		port->unlearned_count++;
+	port->unlearned_count += is_unlearned(record);
 	return record;
 
 no_memory:
-	if (record->src != NULL) {
-		LIST_REMOVE(record, from);
-		mac_table_release(macs, record->src);
-	}
 	free(record);
 	return NULL;
 }
@@ -97,8 +93,7 @@ void flow_book_forget(struct forwarding *fwd, struct flow_record *record, struct
 	hash_table_remove(&fwd->flows, &record->node);
 	TAILQ_REMOVE(&port->flows, record, on_port);
 	port->flow_count--;
-	if (record->match.shape == FLOW_SHAPE_SOURCE)
-		port->unlearned_count--;
+	port->unlearned_count -= is_unlearned(record);
 	if (src != NULL)
 		LIST_REMOVE(record, from);
 	if (dst != NULL)
@@ -132,9 +127,11 @@ struct flow_outcome flow_book_outcome(const struct flow_record *record)
 
 	if (match->shape == FLOW_SHAPE_FOREIGN)
 		return outcome_drop(DROP_FLOW_DROP);
+	if (match->shape == FLOW_SHAPE_SOURCE && record->passes)
+		return (struct flow_outcome){FLOW_OUTCOME_PASS, FLOW_STAGE_SECOND};
 	if (match->shape == FLOW_SHAPE_SOURCE)
 		return outcome_drop(mac_is_zero(match->src) ? DROP_FLOW_DROP : DROP_MAC_LIMIT);
-	if (match->shape == FLOW_SHAPE_PAIR && mac_is_reserved(match->dst))
+	if (match->shape == FLOW_SHAPE_DESTINATION && mac_is_reserved(match->dst))
 		return outcome_drop(DROP_FLOW_DROP);
 	if (record->dst == NULL || record->dst->port == NULL)
 		return (struct flow_outcome){FLOW_OUTCOME_FLOOD, record->port->bridge->membership};
@@ -157,6 +154,9 @@ static uint32_t outcome_actions(const struct flow_record *record, const struct f
 		break;
 	case FLOW_OUTCOME_DROP:
 		actions[count++] = (struct flow_action){FLOW_ACTION_DROP, 0, (uint32_t)outcome->value};
+		break;
+	case FLOW_OUTCOME_PASS:
+		actions[count++] = (struct flow_action){FLOW_ACTION_STAGE, 0, (uint32_t)outcome->value};
 		break;
 	case FLOW_OUTCOME_FLOOD:
 		TAILQ_FOREACH(port, &record->port->bridge->ports, on_bridge) {

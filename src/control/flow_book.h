@@ -13,9 +13,9 @@ struct flow_record *flow_book_find(const struct forwarding *fwd, const struct fl
 /* Walks all records: NULL begins, NULL ends. See hash_table_next(). */
 struct flow_record *flow_book_next(const struct forwarding *fwd, const struct flow_record *record);
 
-/* A record that is not installed; its entries are found or created. NULL: no memory. */
+/* A record that is not installed; its entries are found or created. passes: of a source. NULL: no memory. */
 struct flow_record *flow_book_new(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
-				  uint64_t now_ns);
+				  bool passes, uint64_t now_ns);
 
 /* Forgets the record alone. `keep`: an entry that is not released, because the caller still uses
  * it. */
@@ -49,6 +49,6 @@ void flow_book_remove_unknown(struct forwarding *fwd);
 void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge, struct mac_entry *entry, uint64_t now_ns);
 
 /* How many flows one port may have now. */
-uint32_t forwarding_port_flows_max(const struct forwarding *fwd);
+uint32_t forwarding_port_flows_max(const struct forwarding *fwd, const struct bridge_port *port);
 
 #endif

@@ -31,7 +31,7 @@ bool mac_is_reserved(const uint8_t mac[MAC_SIZE])
 static size_t shape_dst_size(enum flow_shape shape)
 {
 	switch (shape) {
-	case FLOW_SHAPE_PAIR:
+	case FLOW_SHAPE_DESTINATION:
 		return MAC_SIZE;
 	case FLOW_SHAPE_GROUP_BLOCK:
 		return 3;
@@ -44,35 +44,36 @@ static size_t shape_dst_size(enum flow_shape shape)
 	return 0;
 }
 
+static bool shape_is_first(enum flow_shape shape)
+{
+	return shape_dst_size(shape) == 0;
+}
+
 static enum flow_shape shape_of(const uint8_t dst[MAC_SIZE])
 {
 	if (!mac_is_group(dst) || memcmp(dst, reserved_block, sizeof(reserved_block)) == 0)
-		return FLOW_SHAPE_PAIR;
+		return FLOW_SHAPE_DESTINATION;
 	return dst[0] == reserved_block[0] ? FLOW_SHAPE_GROUP_BLOCK : FLOW_SHAPE_GROUP;
-}
-
-struct flow_match flow_match_of(uint32_t in_port, const uint8_t src[MAC_SIZE], const uint8_t dst[MAC_SIZE])
-{
-	struct flow_match match = {.in_port = in_port};
-
-	if (mac_is_group(src)) {
-		match.shape = FLOW_SHAPE_FOREIGN;
-		match.src[0] = 1;
-		return match;
-	}
-	if (mac_is_zero(src))
-		return flow_match_source(in_port, src);
-	match.shape = shape_of(dst);
-	memcpy(match.src, src, MAC_SIZE);
-	memcpy(match.dst, dst, shape_dst_size(match.shape));
-	return match;
 }
 
 struct flow_match flow_match_source(uint32_t in_port, const uint8_t src[MAC_SIZE])
 {
 	struct flow_match match = {.in_port = in_port, .shape = FLOW_SHAPE_SOURCE};
 
-	memcpy(match.src, src, MAC_SIZE);
+	if (mac_is_group(src)) {
+		match.shape = FLOW_SHAPE_FOREIGN;
+		match.src[0] = 1;
+	} else {
+		memcpy(match.src, src, MAC_SIZE);
+	}
+	return match;
+}
+
+struct flow_match flow_match_destination(uint32_t in_port, const uint8_t dst[MAC_SIZE])
+{
+	struct flow_match match = {.in_port = in_port, .shape = shape_of(dst)};
+
+	memcpy(match.dst, dst, shape_dst_size(match.shape));
 	return match;
 }
 
@@ -80,9 +81,10 @@ static void shape_mask(enum flow_shape shape, struct flow_key *mask)
 {
 	memset(mask, 0, sizeof(*mask));
 	mask->in_port = UINT32_MAX;
+	mask->stage = UINT8_MAX;
 	if (shape == FLOW_SHAPE_FOREIGN)
 		mask->eth_src[0] = 1;
-	else
+	else if (shape == FLOW_SHAPE_SOURCE)
 		memset(mask->eth_src, 0xff, MAC_SIZE);
 	memset(mask->eth_dst, 0xff, shape_dst_size(shape));
 }
@@ -91,6 +93,7 @@ void flow_match_to_wire(const struct flow_match *match, struct flow_key *key, st
 {
 	memset(key, 0, sizeof(*key));
 	key->in_port = match->in_port;
+	key->stage = shape_is_first(match->shape) ? FLOW_STAGE_FIRST : FLOW_STAGE_SECOND;
 	memcpy(key->eth_src, match->src, MAC_SIZE);
 	memcpy(key->eth_dst, match->dst, MAC_SIZE);
 	shape_mask(match->shape, mask);
@@ -98,16 +101,14 @@ void flow_match_to_wire(const struct flow_match *match, struct flow_key *key, st
 
 int flow_match_from_wire(struct flow_match *match, const struct flow_key *key, const struct flow_key *mask)
 {
-	for (enum flow_shape shape = FLOW_SHAPE_PAIR; shape <= FLOW_SHAPE_FOREIGN; shape++) {
+	for (enum flow_shape shape = FLOW_SHAPE_SOURCE; shape <= FLOW_SHAPE_GROUP; shape++) {
 		struct flow_key our_key, our_mask;
 
 		shape_mask(shape, &our_mask);
 		if (memcmp(mask, &our_mask, sizeof(our_mask)) != 0)
 			continue;
-		if (shape == FLOW_SHAPE_SOURCE)
-			*match = flow_match_source(key->in_port, key->eth_src);
-		else
-			*match = flow_match_of(key->in_port, key->eth_src, key->eth_dst);
+		*match = shape_is_first(shape) ? flow_match_source(key->in_port, key->eth_src)
+					       : flow_match_destination(key->in_port, key->eth_dst);
 		flow_match_to_wire(match, &our_key, &our_mask);
 		if (match->shape != shape || memcmp(key, &our_key, sizeof(our_key)) != 0)
 			return -EINVAL;

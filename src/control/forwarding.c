@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Learning and answering: an upcall teaches where its source is, then gets the flow for its match.
+ * Learning and answering: an upcall teaches where its source is, then gets the flows for its source and its
+ * destination, if it may pass.
  * A station that is new, moves or is forgotten changes the flows to it in place, so that no packet
  * on its way there falls through a gap; the flows from it at its old port go, so that its packets
  * come up again if it is still there.
@@ -19,6 +20,7 @@
 
 #define REINSTALL_AFTER_NS  (100 * NS_PER_MS) /* an upcall in spite of a flow: younger ones crossed */
 #define IDLE_ENOUGH_NS      NS_PER_S          /* to be evicted for a new flow of the same port */
+#define SOURCES_SPARED      8                 /* the longest idle ones at most, when another flow is to go */
 #define ANNOUNCE_PERIOD_NS  (20 * NS_PER_MS)  /* one of a port at most */
 #define ANNOUNCE_FRAME_SIZE 60
 
@@ -83,13 +85,14 @@ void forwarding_bridge_del(struct forwarding *fwd, struct bridge *bridge)
 	free(bridge);
 }
 
-uint32_t forwarding_port_flows_max(const struct forwarding *fwd)
+uint32_t forwarding_port_flows_max(const struct forwarding *fwd, const struct bridge_port *port)
 {
 	uint32_t share = fwd->flows_max / max(fwd->port_count, 1u);
+	uint32_t own = PORT_FLOWS_MAX + port->macs.limit;
 
 	if (fwd->flows_max == 0)
-		return PORT_FLOWS_MAX;
-	return max((uint32_t)PORT_FLOWS_MIN, min(share, (uint32_t)PORT_FLOWS_MAX));
+		return own;
+	return max((uint32_t)PORT_FLOWS_MIN, min(share, own));
 }
 
 /* Its members are others now: what floods to them is installed anew. */
@@ -224,14 +227,13 @@ void forwarding_forget_station(struct forwarding *fwd, struct bridge *bridge, st
 	mac_table_release(&bridge->macs, entry);
 }
 
-/* The station's packets may pass at the port from now on: a flow that drops them all must not stay.
- */
+/* The station's packets may pass at the port from now on: a flow that drops them all must not stay. */
 static void remove_unlearned(struct forwarding *fwd, struct bridge_port *port, struct mac_entry *entry)
 {
 	struct flow_match source = flow_match_source(port->macs.index, entry->mac);
 	struct flow_record *record = flow_book_find(fwd, &source);
 
-	if (record != NULL)
+	if (record != NULL && !record->passes)
 		flow_book_remove(fwd, record, entry);
 }
 
@@ -248,30 +250,34 @@ static bool port_make_room(struct forwarding *fwd, struct bridge_port *port, uin
 {
 	struct flow_record *idle;
 
-	if (port->flow_count < forwarding_port_flows_max(fwd))
+	if (port->flow_count < forwarding_port_flows_max(fwd, port))
 		return true;
 	idle = TAILQ_FIRST(&port->flows);
+	/* A source that seems idle, because nobody has looked for seconds, may be all that this port has. */
+	for (unsigned int i = 0; i < SOURCES_SPARED && idle != NULL && idle->passes; i++)
+		idle = TAILQ_NEXT(idle, on_port);
 	if (idle == NULL || now_ns - idle->active_ns < IDLE_ENOUGH_NS)
 		return false;
 	flow_book_remove(fwd, idle, NULL);
 	return true;
 }
 
-static void port_answer(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match,
-			uint64_t now_ns)
+/* Brings the flow for the match into being; `again`: installs it anew, if it should have been there. */
+static void port_answer(struct forwarding *fwd, struct bridge_port *port, const struct flow_match *match, bool passes,
+			bool again, uint64_t now_ns)
 {
 	struct flow_record *record = flow_book_find(fwd, match);
-	bool again = false;
 
 	if (record != NULL) {
-		again = now_ns - record->installed_ns >= REINSTALL_AFTER_NS;
+		again = again && now_ns - record->installed_ns >= REINSTALL_AFTER_NS;
 	} else {
-		if ((match->shape == FLOW_SHAPE_SOURCE && port->unlearned_count >= PORT_UNLEARNED_MAX) ||
+		if ((match->shape == FLOW_SHAPE_SOURCE && !passes && port->unlearned_count >= PORT_UNLEARNED_MAX) ||
 		    !port_make_room(fwd, port, now_ns)) {
 			port->unanswered++;
 			return;
 		}
-		record = flow_book_new(fwd, port, match, now_ns);
+		again = false;
+		record = flow_book_new(fwd, port, match, passes, now_ns);
 		if (record == NULL)
 			return;
 	}
@@ -314,16 +320,25 @@ static bool port_learn(struct forwarding *fwd, struct bridge_port *port, const u
 
 void forwarding_upcall(struct forwarding *fwd, const struct flow_key *key, uint64_t now_ns)
 {
+	const bool first = key->stage == FLOW_STAGE_FIRST;
 	struct bridge_port *port;
 	struct flow_match match;
 
 	if (key->in_port >= DP_PORTS_MAX || fwd->ports[key->in_port] == NULL)
 		return;
 	port = fwd->ports[key->in_port];
-	match = flow_match_of(key->in_port, key->eth_src, key->eth_dst);
-	if (mac_is_station(key->eth_src) && !port_learn(fwd, port, key->eth_src, now_ns))
+	if (first) {
+		bool passes = mac_is_station(key->eth_src) && port_learn(fwd, port, key->eth_src, now_ns);
+
 		match = flow_match_source(key->in_port, key->eth_src);
-	port_answer(fwd, port, &match, now_ns);
+		port_answer(fwd, port, &match, passes, true, now_ns);
+		if (!passes)
+			return;
+	}
+	/* With the first stage's, since the packet will ask for it. If it is there, the packet has not missed it yet.
+	 */
+	match = flow_match_destination(key->in_port, key->eth_dst);
+	port_answer(fwd, port, &match, false, !first, now_ns);
 }
 
 /* A RARP request for the station's own address: what switches and hosts expect after a move. */

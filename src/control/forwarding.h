@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which flows there are: bridges with their members and stations, and for every packet without a
- * flow the widest one that is right. Pure decisions: the data plane is behind struct
+ * Which flows there are: bridges with their members and stations, and for every packet without
+ * flows the widest ones that are right. Pure decisions: the data plane is behind struct
  * forwarding_datapath, moments come from the caller, and nothing here waits or opens anything.
  *
  * A struct forwarding owns its bridges, stations and records of flows; ports are their owner's and
@@ -30,10 +30,10 @@
 
 #define FLOW_IDLE_NS         60000000000ULL /* or the bridge's age, if that is less */
 #define FLOW_IDLE_UNKNOWN_NS 10000000000ULL /* of a flow to a destination that nobody knows */
-#define FLOW_UNLEARNED_NS                                                                \
-	10000000000ULL          /* from its creation, of one for a source beyond a limit \
-				 */
-#define PORT_FLOWS_MAX     8192 /* less if the data plane has too few for all ports */
+#define FLOW_UNLEARNED_NS                                                                 \
+	10000000000ULL           /* from its creation, of one for a source beyond a limit \
+				  */
+#define PORT_FLOWS_MAX     16384 /* beside one per station; less if the data plane has too few for all ports */
 #define PORT_FLOWS_MIN     64
 #define PORT_UNLEARNED_MAX 256 /* flows for sources beyond the limit; part of PORT_FLOWS_MAX */
 
@@ -50,6 +50,7 @@ enum flow_outcome_type {
 	FLOW_OUTCOME_FLOOD,  /* value: the membership that it was made for */
 	FLOW_OUTCOME_OUTPUT, /* value: port index */
 	FLOW_OUTCOME_DROP,   /* value: enum drop_reason */
+	FLOW_OUTCOME_PASS,   /* value: the stage that decides */
 };
 
 struct flow_outcome {
@@ -61,6 +62,7 @@ struct flow_outcome {
 struct flow_record {
 	struct hash_node node;
 	struct flow_match match;
+	bool passes; /* of a source: it is a station's, learned or held elsewhere */
 	uint64_t id; /* the data plane's */
 	struct flow_outcome installed;
 	uint64_t installed_ns;
@@ -70,7 +72,7 @@ struct flow_record {
 	uint64_t bytes;
 	uint64_t sweep; /* the last one that saw it */
 	struct bridge_port *port;
-	struct mac_entry *src; /* NULL: not a learned source */
+	struct mac_entry *src; /* NULL: not a source that passes */
 	struct mac_entry *dst; /* NULL: not a unicast destination */
 	TAILQ_ENTRY(flow_record) on_port;
 	LIST_ENTRY(flow_record) from;
@@ -142,7 +144,7 @@ void forwarding_port_down(struct forwarding *fwd, struct bridge_port *port, uint
 /* Forgets members, stations and flows without telling the data plane; the bridges stay. */
 void forwarding_reset(struct forwarding *fwd);
 
-/* A packet without a flow. The key is a packet's: nothing in it is trusted. */
+/* A packet without a flow, at the stage that its key has. It is a packet's: nothing in it is trusted. */
 void forwarding_upcall(struct forwarding *fwd, const struct flow_key *key, uint64_t now_ns);
 
 /* A front end asks that its station be announced: learns it and tells the other members. */

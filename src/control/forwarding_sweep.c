@@ -81,7 +81,7 @@ static bool record_is_done(const struct flow_record *record, uint64_t now_ns)
 	if (now_ns - record->active_ns >= record_idle_limit(record))
 		return true;
 	/* What is not learned is looked at again now and then: there may be room, or peace. */
-	if (record->match.shape == FLOW_SHAPE_SOURCE && !mac_is_zero(record->match.src))
+	if (record->match.shape == FLOW_SHAPE_SOURCE && !record->passes && !mac_is_zero(record->match.src))
 		return now_ns - record->created_ns >= FLOW_UNLEARNED_NS;
 	if (record->src != NULL && record->src->port != &record->port->macs)
 		return now_ns - record->created_ns >= MAC_HOLD_NS;
@@ -108,7 +108,7 @@ static void sweep_ports(struct forwarding *fwd)
 	for (uint32_t i = 0; i < DP_PORTS_MAX; i++) {
 		struct bridge_port *port = fwd->ports[i];
 
-		while (port != NULL && port->flow_count > forwarding_port_flows_max(fwd))
+		while (port != NULL && port->flow_count > forwarding_port_flows_max(fwd, port))
 			flow_book_remove(fwd, TAILQ_FIRST(&port->flows), NULL);
 	}
 }
@@ -152,6 +152,7 @@ static struct flow_outcome adopted_outcome(const struct flow_record *record, con
 		break;
 	case FLOW_OUTCOME_OUTPUT:
 	case FLOW_OUTCOME_DROP:
+	case FLOW_OUTCOME_PASS:
 		outcome.value = flow->action_count == 1 ? flow->actions[0].value : UINT64_MAX;
 		break;
 	default:
@@ -172,7 +173,9 @@ void forwarding_adopt(struct forwarding *fwd, const struct dp_flow_info *info, u
 	if (flow_match_from_wire(&match, &info->flow.key, &info->flow.mask) == 0 && match.in_port < DP_PORTS_MAX)
 		port = fwd->ports[match.in_port];
 	if (port != NULL && flow_book_find(fwd, &match) == NULL)
-		record = flow_book_new(fwd, port, &match, now_ns);
+		record = flow_book_new(fwd, port, &match,
+				       mac_is_station(match.src) && (info->flow.cookie & 0xff) == FLOW_OUTCOME_PASS,
+				       now_ns);
 	if (record == NULL) {
 		flow_book_unknown(fwd, info->id);
 		return;

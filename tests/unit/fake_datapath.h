@@ -164,18 +164,26 @@ static inline struct fake_flow *fake_lookup(struct fake_datapath *fake, const st
 	return found;
 }
 
-/* A packet: its flow, which may come by an upcall; NULL: it is left unanswered. */
-static inline struct fake_flow *fake_send_key(struct fake_datapath *fake, const struct flow_key *key)
+/* A packet: its last flow; any may come by an upcall. NULL: it is left unanswered. */
+static inline struct fake_flow *fake_send_key(struct fake_datapath *fake, const struct flow_key *packet)
 {
-	struct fake_flow *flow = fake_lookup(fake, key);
+	struct flow_key key = *packet;
 
-	if (flow == NULL) {
-		forwarding_upcall(&fake->fwd, key, fake->now_ns);
-		flow = fake_lookup(fake, key);
-	}
-	if (flow != NULL)
+	for (;;) {
+		struct fake_flow *flow = fake_lookup(fake, &key);
+
+		if (flow == NULL) {
+			forwarding_upcall(&fake->fwd, &key, fake->now_ns);
+			flow = fake_lookup(fake, &key);
+		}
+		if (flow == NULL)
+			return NULL;
 		flow->packets++;
-	return flow;
+		if (flow->action_count != 1 || flow->actions[0].type != FLOW_ACTION_STAGE)
+			return flow;
+		assert_true(flow->actions[0].value > key.stage);
+		key.stage = (uint8_t)flow->actions[0].value;
+	}
 }
 
 /*

@@ -40,11 +40,11 @@ static void test_learn(void **state)
 	assert_string_equal(fake_send(fake, 1, B, A), "0");
 	/* The flow that flooded was changed in place. */
 	assert_string_equal(fake_send(fake, 0, A, B), "1");
-	assert_int_equal(fake->flow_count, 2);
-	assert_int_equal(fake->adds, 3);
+	assert_int_equal(fake->flow_count, 4);
+	assert_int_equal(fake->adds, 5);
 }
 
-static void test_one_flow_for_all_connections(void **state)
+static void test_no_flow_for_a_connection(void **state)
 {
 	(void)state;
 	fake_send(fake, 0, A, B);
@@ -55,7 +55,27 @@ static void test_one_flow_for_all_connections(void **state)
 		fake_send(fake, 1, B, A);
 	}
 	assert_int_equal(fake->adds, 0);
-	assert_int_equal(fake->flow_count, 2);
+	assert_int_equal(fake->flow_count, 4);
+}
+
+/* Stations times stations need a flow for each, not for each pair; and an upcall for each. */
+static void test_pairs_share_flows(void **state)
+{
+	char src[32], dst[32];
+
+	(void)state;
+	for (unsigned int i = 0; i < 8; i++) {
+		snprintf(dst, sizeof(dst), "52:54:00:01:00:%02x", i);
+		fake_send(fake, 1, dst, ALL);
+	}
+	fake->adds = 0;
+	for (unsigned int i = 0; i < 64; i++) {
+		snprintf(src, sizeof(src), "52:54:00:02:00:%02x", i % 8);
+		snprintf(dst, sizeof(dst), "52:54:00:01:00:%02x", i / 8);
+		assert_string_equal(fake_send(fake, 0, src, dst), "1");
+	}
+	assert_int_equal(fake->adds, 16);
+	assert_int_equal(fake->ports[0].flow_count, 16);
 }
 
 static void test_groups(void **state)
@@ -64,10 +84,10 @@ static void test_groups(void **state)
 	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
 	assert_string_equal(fake_send(fake, 0, A, IPV6_M), "1 2 3");
 	assert_string_equal(fake_send(fake, 0, A, IPV4_M), "1 2 3");
-	assert_int_equal(fake->flow_count, 3);
+	assert_int_equal(fake->flow_count, 4);
 	assert_string_equal(fake_send(fake, 0, A, "33:33:ff:12:34:56"), "1 2 3");
 	assert_string_equal(fake_send(fake, 0, A, "01:00:5e:7f:ff:fa"), "1 2 3");
-	assert_int_equal(fake->flow_count, 3);
+	assert_int_equal(fake->flow_count, 4);
 	/* Another bridge's members get none of it. */
 	assert_string_equal(fake_send(fake, 4, A, ALL), "");
 }
@@ -176,7 +196,7 @@ static void test_mac_flood(void **state)
 		fake_send(fake, 0, mac, B);
 	}
 	assert_int_equal(fake->ports[0].macs.count, 8);
-	assert_true(fake->flow_count <= 2 + 8 + PORT_UNLEARNED_MAX);
+	assert_true(fake->flow_count <= 4 + 8 + 1 + PORT_UNLEARNED_MAX);
 	assert_true(fake->ports[0].unanswered > 4000);
 	assert_string_equal(fake_send(fake, 1, B, C), "2");
 	assert_string_equal(fake_send(fake, 2, C, B), "1");
@@ -199,7 +219,7 @@ static void test_destination_flood(void **state)
 	assert_string_equal(fake_send(fake, 1, B, C), "2");
 	/* Flows to nowhere do not live long, and leave nothing. */
 	fake_wait(fake, 15);
-	assert_int_equal(fake->ports[0].flow_count, 0);
+	assert_int_equal(fake->ports[0].flow_count, 1);
 	assert_int_equal(forwarding_bridge_find(&fake->fwd, "br0")->macs.hash.count, 3);
 }
 
@@ -207,6 +227,8 @@ static void test_data_plane_full(void **state)
 {
 	(void)state;
 	fake->flows_max = 1;
+	assert_string_equal(fake_send(fake, 0, A, B), "unanswered");
+	fake->flows_max = 2;
 	assert_string_equal(fake_send(fake, 0, A, B), "1 2 3");
 	assert_string_equal(fake_send(fake, 1, B, A), "unanswered");
 	fake->flows_max = 0;
@@ -224,7 +246,7 @@ static void test_members_change(void **state)
 	assert_string_equal(fake_send(fake, 0, A, B), "1 2 3 7");
 	forwarding_leave(&fake->fwd, &fake->ports[2], fake->now_ns);
 	assert_string_equal(fake_send(fake, 0, A, ALL), "1 3 7");
-	assert_int_equal(fake->flow_count, 2);
+	assert_int_equal(fake->flow_count, 3);
 }
 
 static void test_leave(void **state)
@@ -234,7 +256,7 @@ static void test_leave(void **state)
 	fake_send(fake, 1, B, A);
 	fake_send(fake, 1, B, C);
 	forwarding_leave(&fake->fwd, &fake->ports[1], fake->now_ns);
-	assert_int_equal(fake->flow_count, 1);
+	assert_int_equal(fake->flow_count, 2);
 	assert_string_equal(fake_send(fake, 0, A, B), "2 3");
 	/* An upcall of the port that is gone is nobody's. */
 	assert_string_equal(fake_send(fake, 1, B, A), "unanswered");
@@ -264,7 +286,7 @@ static void test_ageing(void **state)
 		assert_string_equal(fake_send(fake, 0, A, B), "1");
 		fake_wait(fake, 1);
 	}
-	assert_int_equal(fake->flow_count, 1);
+	assert_int_equal(fake->flow_count, 2);
 	for (unsigned int i = 0; i < 20; i++) {
 		fake_send(fake, 0, A, B);
 		fake_wait(fake, 1);
@@ -290,7 +312,7 @@ static void test_sweep_repairs(void **state)
 	fake_flow_del(fake, fake->flows[0].id);
 	fake->now_ns += NS_PER_S;
 	fake_sweep(fake);
-	assert_int_equal(fake->flow_count, 0);
+	assert_int_equal(fake->flow_count, 1);
 	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
 	/* The same without a sweep: the data plane asks although it had the answer. */
 	fake_flow_del(fake, fake->flows[0].id);
@@ -342,7 +364,7 @@ static void test_restart_keeps_flows(void **state)
 	fake->adds = 0;
 	restart(1);
 	assert_int_equal(fake->adds, 0);
-	assert_int_equal(fake->flow_count, 6);
+	assert_int_equal(fake->flow_count, 9);
 	assert_string_equal(fake_send(fake, 2, C, A), "0");
 	assert_string_equal(fake_send(fake, 0, A, C), "2");
 	assert_int_equal(fake->ports[0].macs.count, 2);
@@ -358,7 +380,7 @@ static void test_restart_knows_silent_destinations(void **state)
 		fake_send(fake, 0, A, B);
 		fake_wait(fake, 1);
 	}
-	assert_int_equal(fake->flow_count, 1);
+	assert_int_equal(fake->flow_count, 2);
 	restart(1);
 	assert_string_equal(fake_send(fake, 0, A, B), "1");
 	assert_string_equal(fake_send(fake, 2, C, B), "1");
@@ -379,7 +401,7 @@ static void test_restart_puts_right(void **state)
 	forwarding_reset(&fake->fwd);
 	/* Floods to a port that has left, and to the sender itself; and one of a port unknown. */
 	memset(&wrong, 0, sizeof(wrong));
-	match = flow_match_of(0, key.eth_src, key.eth_dst);
+	match = flow_match_destination(0, key.eth_dst);
 	flow_match_to_wire(&match, &wrong.flow.key, &wrong.flow.mask);
 	wrong.flow.cookie = FLOW_OUTCOME_FLOOD;
 	wrong.flow.action_count = 2;
@@ -389,7 +411,7 @@ static void test_restart_puts_right(void **state)
 	wrong.flow.key.in_port = 9;
 	assert_int_equal(fake_flow_add(fake, &wrong.flow, &id), 0);
 	restart(1);
-	assert_int_equal(fake->flow_count, 2);
+	assert_int_equal(fake->flow_count, 3);
 	assert_string_equal(fake_send(fake, 0, A, B), "1 2 3");
 }
 
@@ -484,7 +506,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_learn),
-		TEST(test_one_flow_for_all_connections),
+		TEST(test_no_flow_for_a_connection),
+		TEST(test_pairs_share_flows),
 		TEST(test_groups),
 		TEST(test_reserved_groups),
 		TEST(test_foreign_sources),
