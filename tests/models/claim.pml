@@ -16,21 +16,25 @@
  *	  may come behind hold = 0 (WISH_LAST) only where stores keep their order: otherwise it competes with the next
  *	  holder's. And then the second look must be for what lies behind the wish that was written, not for what
  *	  lies behind the queue's last position (LOOK_OWN).
- *	- A worker that sleeps and keeps a queue, as its packets wait for something else, is woken by whoever gets a
- *	  kick for it (KEEP, WAKE_HOLDER).
- *	- When the queue starts again the main thread frees it (RESET): the holder may have dropped it from its list.
+ *	- A worker that sleeps and keeps the queue (KEEP: its packets wait for something else) says so before it looks for
+ *	  the last time, and from then on the kick's handler takes the queue from it (TAKE_KEPT). It looks after it has
+ *	  stopped being busy, since nobody can take it before (LOOK_FIRST).
+ *	- A queue that stands still is freed (FREE_STILL), and then looked at again: the main thread may have started it
+ *	  meanwhile, and whoever it told may have left the queue to its holder (LOOK_LIVE).
  *
- * A guest's kick is seen by any worker, once; those that are free anywhere steal at any time. Workers' stores to `hold`
- * and to the wish wait in a store buffer (WEAK: a wish may overtake a release before it, as on Arm). A full barrier and a
- * compare-and-exchange empty it. The guest's own barrier is kick.pml's matter and taken for granted here.
+ * A guest's kick is seen by any worker, once; any other worker takes the queue over between two turns (as those to whom
+ * it was offered), or is given it (HAND_OVER), at any time. Workers' stores to `hold` and to the wish wait in a store
+ * buffer (WEAK: a wish may overtake a release before it, as on Arm). A full barrier and a compare-and-exchange empty
+ * it. The guest's own barrier is kick.pml's matter and taken for granted here.
  *
  * model: -DEVENT_IDX=0 -DPACKETS=3
  * model: -DEVENT_IDX=1 -DPACKETS=4
  * model: -DEVENT_IDX=0 -DWORKERS=3 -DPACKETS=1
  * model: -DEVENT_IDX=0 -DKEEP=1
  * model: -DEVENT_IDX=1 -DKEEP=1
+ * model: -DEVENT_IDX=0 -DKEEP=1 -DHAND_OVER=1
  * model: -DEVENT_IDX=0 -DRESTARTS=1
- * model: -DEVENT_IDX=1 -DRESTARTS=1
+ * model: -DEVENT_IDX=1 -DRESTARTS=1 -DKEEP=1 -DPACKETS=1
  * model: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1 -DWEAK=0
  * refuted: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1
  * refuted: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1 -DWEAK=0 -DLOOK_OWN=1
@@ -39,10 +43,10 @@
  * refuted: -DEVENT_IDX=1 -DBARRIERS=0
  * refuted: -DEVENT_IDX=0 -DLOOK_FIRST=1
  * refuted: -DEVENT_IDX=1 -DLOOK_FIRST=1
- * refuted: -DEVENT_IDX=0 -DSECOND_LOOK=0
- * refuted: -DEVENT_IDX=1 -DSECOND_LOOK=0
- * refuted: -DEVENT_IDX=0 -DKEEP=1 -DWAKE_HOLDER=0
- * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DRESET=0
+ * refuted: -DEVENT_IDX=0 -DKEEP=1 -DTAKE_KEPT=0
+ * refuted: -DEVENT_IDX=0 -DKEEP=2 -DLOOK_FIRST=1
+ * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DFREE_STILL=0
+ * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DLOOK_LIVE=0
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DGRACE=0
  * compile: -DSAFETY -DCOLLAPSE -DMEMLIM=2048
  */
@@ -70,23 +74,26 @@
 #ifndef LOOK_FIRST
 #define LOOK_FIRST 0
 #endif
-#ifndef SECOND_LOOK
-#define SECOND_LOOK 1
-#endif
 #ifndef LOOK_OWN
 #define LOOK_OWN 0
 #endif
 #ifndef KEEP
 #define KEEP 0
 #endif
-#ifndef WAKE_HOLDER
-#define WAKE_HOLDER 1
+#ifndef TAKE_KEPT
+#define TAKE_KEPT 1
+#endif
+#ifndef HAND_OVER
+#define HAND_OVER 0
 #endif
 #ifndef RESTARTS
 #define RESTARTS 0
 #endif
-#ifndef RESET
-#define RESET 1
+#ifndef FREE_STILL
+#define FREE_STILL 1
+#endif
+#ifndef LOOK_LIVE
+#define LOOK_LIVE 1
 #endif
 #ifndef GRACE
 #define GRACE 1
@@ -106,7 +113,7 @@ byte taken = 0; /* last_avail: of whoever is busy */
 bool live = true;
 bool kicked = false; /* the kick descriptor, as the workers' epolls see it */
 bool attention[WORKERS];
-bool woken[WORKERS];
+bool sleeping[WORKERS];
 /* the workers' own */
 bool listed[WORKERS];
 bool online[WORKERS]; /* between two quiescent states */
@@ -191,11 +198,11 @@ end:	do
 	od
 }
 
-/* An event says that the queue may have something. */
-inline claim(w) {
+/* From nobody, or from `from`, which is its holder. */
+inline take(w, from) {
 	if
 	:: CLAIM_BUSY ->
-		change(w, FREE, BUSY(w), ok);
+		change(w, from, BUSY(w), ok);
 		if
 		:: ok ->
 			listed[w] = true;
@@ -204,7 +211,7 @@ inline claim(w) {
 		:: else -> skip
 		fi
 	:: else ->
-		atomic { change(w, FREE, HELD(w), ok); if :: ok -> listed[w] = true :: else -> skip fi }
+		atomic { change(w, from, HELD(w), ok); if :: ok -> listed[w] = true :: else -> skip fi }
 		if
 		:: ok -> kicks_off(w)
 		:: else -> skip
@@ -212,122 +219,137 @@ inline claim(w) {
 	fi
 }
 
-inline handle(w) {
+/* activate(): an event says that the queue may have something. */
+inline activate(w) {
 	if
 	:: live ->
-		claim(w);
-		atomic {
-			/* What the failed exchange found. */
-			if
-			:: !ok && WAKE_HOLDER && KEEP && IS_HELD -> woken[hold - 1] = true
-			:: else -> skip
-			fi
-		}
+		seen = hold;
+		if
+		:: seen == FREE -> take(w, FREE)
+		:: seen != FREE && seen <= WORKERS && (seen == HELD(w) || (TAKE_KEPT && sleeping[seen - 1])) -> take(w, seen)
+		:: else -> skip
+		fi
+	:: else -> skip
+	fi
+}
+
+/* let_go_of_still(): the worker is busy in a queue that is not live. */
+inline let_go_of_still(w) {
+	if
+	:: FREE_STILL -> store_hold(w, FREE)
+	:: else -> store_hold(w, HELD(w))
+	fi;
+	DRAINED(w);
+	listed[w] = false;
+	if
+	:: LOOK_LIVE -> activate(w)
 	:: else -> skip
 	fi
 }
 
 inline turn(w) {
+	change(w, HELD(w), BUSY(w), ok);
 	if
-	:: !live -> listed[w] = false
+	:: !ok -> listed[w] = false
+	:: ok && !live -> let_go_of_still(w)
 	:: else ->
-		change(w, HELD(w), BUSY(w), ok);
+		in_turn++;
+		assert(in_turn == 1 && !changing);
+		mine = avail;
+		taken = mine;
+		assert(in_turn == 1 && !changing);
+		in_turn--;
+		store_hold(w, HELD(w))
+	fi
+}
+
+/* Asleep with the queue, if nothing is there. */
+inline keep(w) {
+	kicks_on(w, mine);
+	if
+	:: LOOK_FIRST -> barrier(w); asleep = (avail == mine); store_hold(w, HELD(w))
+	:: else -> store_hold(w, HELD(w)); barrier(w); asleep = (avail == mine)
+	fi
+}
+
+inline free(w) {
+	listed[w] = false;
+	if
+	:: !WISH_LAST -> kicks_on(w, mine)
+	:: else -> skip
+	fi;
+	if
+	:: LOOK_FIRST -> barrier(w); again = (avail != mine)
+	:: else -> skip
+	fi;
+	store_hold(w, FREE);
+	if
+	:: WISH_LAST -> kicks_on(w, mine)
+	:: else -> skip
+	fi;
+	if
+	:: LOOK_FIRST -> skip
+	:: LOOK_OWN -> barrier(w); again = (avail != taken)
+	:: else -> barrier(w); again = (avail != mine)
+	fi;
+	if
+	:: again -> activate(w)
+	:: else -> skip
+	fi;
+	again = false
+}
+
+/* part(): the worker means to sleep. */
+inline part(w) {
+	sleeping[w] = true;
+	change(w, HELD(w), BUSY(w), ok);
+	if
+	:: !ok -> listed[w] = false
+	:: ok && !live -> let_go_of_still(w)
+	:: else ->
+		assert(!changing);
+		mine = taken;
 		if
-		:: ok ->
-			in_turn++;
-			assert(in_turn == 1 && !changing);
-			kicks_off(w);
-			mine = avail;
-			taken = mine;
-			assert(in_turn == 1 && !changing);
-			in_turn--;
-			store_hold(w, HELD(w))
-		:: else -> listed[w] = false
+		:: avail != mine -> store_hold(w, HELD(w))
+		:: avail == mine && KEEP -> keep(w)
+		:: avail == mine && KEEP < 2 -> free(w)
 		fi
 	fi
 }
 
-/* asleep: whether the worker goes to sleep with the queue, as packets wait for something else. */
-inline let_go(w) {
+inline hand_over(w) {
+	change(w, HELD(w), HELD(1 - w), ok);
 	if
-	:: !live -> listed[w] = false
-	:: else ->
-		change(w, HELD(w), BUSY(w), ok);
-		if
-		:: !ok -> listed[w] = false
-		:: ok ->
-			assert(!changing);
-			mine = taken;
-			if
-			:: avail != mine -> store_hold(w, HELD(w))
-			:: else ->
-				if
-				:: KEEP ->
-					kicks_on(w, mine);
-					store_hold(w, HELD(w));
-					barrier(w);
-					asleep = (avail == mine)
-				:: true ->
-					listed[w] = false;
-					if
-					:: !WISH_LAST -> kicks_on(w, mine)
-					:: else -> skip
-					fi;
-					if
-					:: LOOK_FIRST -> barrier(w); again = (avail != mine)
-					:: else -> skip
-					fi;
-					store_hold(w, FREE);
-					if
-					:: WISH_LAST -> kicks_on(w, mine)
-					:: else -> skip
-					fi;
-					if
-					:: LOOK_FIRST || !SECOND_LOOK -> skip
-					:: LOOK_OWN -> barrier(w); again = (avail != taken)
-					:: else -> barrier(w); again = (avail != mine)
-					fi;
-					if
-					:: again -> claim(w)
-					:: else -> skip
-					fi;
-					again = false
-				fi
-			fi
-		fi
-	fi;
-	mine = 0
+	:: ok -> listed[w] = false; attention[1 - w] = true
+	:: else -> skip
+	fi
 }
 
 proctype worker(byte w) {
 	bool ok = false, again = false, asleep = false;
-	byte mine = 0;
+	byte mine = 0, seen = 0;
 
 	do
 	::
 		online[w] = true;
 		if
-		:: atomic { kicked -> kicked = false }; handle(w)
-		:: atomic { attention[w] -> attention[w] = false; woken[w] = false }; handle(w)
+		:: atomic { kicked -> kicked = false }; activate(w)
+		:: atomic { attention[w] -> attention[w] = false }; activate(w)
 		:: listed[w] -> turn(w)
-		:: listed[w] -> let_go(w)
-		:: !listed[w] && IS_HELD && live ->
-			/* From whoever has it. */
-			atomic {
-				DRAINED(w) ->
-				if
-				:: IS_HELD -> hold = HELD(w); listed[w] = true
-				:: else -> skip
-				fi
-			}
-		:: !listed[w] -> asleep = true
+		:: listed[w] -> part(w)
+		:: atomic { !listed[w] && IS_HELD && live -> seen = hold };
+			/* It was offered. */
+			take(w, seen)
+		:: HAND_OVER && listed[w] -> hand_over(w)
+		:: !listed[w] -> sleeping[w] = true; asleep = true
 		fi;
-		atomic { ok = false; mine = 0; online[w] = false }
+		atomic { ok = false; mine = 0; seen = 0; online[w] = false }
 		if
 		:: asleep ->
-end:			atomic { (kicked || attention[w] || woken[w]) -> woken[w] = false; asleep = false }
+end:			atomic { (kicked || attention[w]) -> asleep = false }
 		:: else -> skip
-		fi
+		fi;
+		sleeping[w] = false
 	od
 }
 
@@ -347,10 +369,6 @@ active proctype main_thread() {
 			fi
 		}
 		changing = true;
-		if
-		:: RESET -> hold = FREE
-		:: else -> skip
-		fi;
 		changing = false;
 		live = true;
 		attention[0] = true
@@ -359,11 +377,13 @@ active proctype main_thread() {
 }
 #endif
 
+#if !HAND_OVER && RESTARTS == 0
 active proctype on_its_list() {
 end:	atomic {
-		live && IS_HELD && !listed[hold - 1] -> assert(false)
+		IS_HELD && !listed[hold - 1] -> assert(false)
 	}
 }
+#endif
 
 init {
 	byte w;
@@ -373,5 +393,5 @@ init {
 			run worker(w)
 		}
 	}
-	timeout -> assert(taken == PACKETS)
+	timeout -> assert(taken == PACKETS && (hold == FREE || listed[hold - 1]))
 }

@@ -1,33 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Publishing in order without waiting (datapath/rxq.c): senders take tickets, fill their buffers in any order, and
- * pass the turn to publish from ticket to ticket. Who completes a ticket and has no turn yet leaves word that it is
- * done; who passes the turn on to a ticket that is done publishes it as well. Claims: what is published is always
- * complete (no buffer is shown before it was filled), in the order of tickets; the used index never goes back; a
- * ticket's place is used again while others are under way; and once all senders are done everything is published
- * although nobody ever waited.
+ * Publishing in order without waiting (datapath/rxq.c): senders take tickets and fill their buffers in any order. The turn
+ * to publish goes from ticket to ticket: who completes one publishes it if it has the turn, or leaves word that it is
+ * done for whoever brings the turn. Claims: nobody publishes beside another; what is published is complete (no
+ * buffer is shown before it was filled), in the order of tickets; the publications that the senders are told of cover
+ * all of it, once each; once all senders are done everything is published although nobody ever waited. Tickets' places
+ * are used again: there are fewer of them than senders.
  *
- * With a load and a store instead of the exchange (EXCHANGE=0) a ticket may be forgotten. With the turn passed on
- * before the used index is written (INDEX_FIRST=0) the index may go back.
+ * Each place's state is exchanged, by its owner and by who brings the turn, so that one sees the other: with a look and
+ * a store instead (EXCHANGE=0) a ticket may be forgotten. The used index is written before the turn goes on
+ * (WRITE_FIRST), and no place is given away that is not published (BOUND).
  *
  * model: -DSENDERS=3
- * model: -DSENDERS=2 -DROUNDS=3
+ * model: -DSENDERS=4 -DPLACES=2
+ * model: -DSENDERS=4 -DPLACES=3
  * refuted: -DSENDERS=3 -DEXCHANGE=0
- * refuted: -DSENDERS=3 -DINDEX_FIRST=0
+ * refuted: -DSENDERS=4 -DWRITE_FIRST=0
+ * refuted: -DSENDERS=4 -DBOUND=0
+ * compile: -DSAFETY -DCOLLAPSE -DMEMLIM=2048
  */
 #ifndef SENDERS
 #define SENDERS 3
 #endif
-#ifndef ROUNDS
-#define ROUNDS 1
+#ifndef PLACES
+#define PLACES 2
 #endif
 #ifndef EXCHANGE
 #define EXCHANGE 1
 #endif
-#ifndef INDEX_FIRST
-#define INDEX_FIRST 1
+#ifndef WRITE_FIRST
+#define WRITE_FIRST 1
 #endif
-#define TICKETS 4 /* places; RXQ_TICKETS */
+#ifndef BOUND
+#define BOUND 1
+#endif
 
 #define OPEN 0
 #define TURN 1
@@ -35,68 +41,79 @@
 
 byte ticket_next = 0;
 byte ticket_oldest = 0;
-byte state[TICKETS];
-bool filled[SENDERS * ROUNDS + 1];
+byte state[PLACES];
+byte owner[PLACES]; /* ticket that the place was given to: stands for used_end */
+bool filled[SENDERS];
 byte published = 0; /* used index in the guest's memory, in tickets */
+byte told = 0;      /* tickets in the publications that senders were told of */
+byte publishers = 0;
 byte finished = 0;
 
-inline exchange(place, value, old) {
-	if
-	:: EXCHANGE -> atomic { old = state[place]; state[place] = value }
-	:: else -> old = state[place]; state[place] = value
-	fi
+/* rxq_reserve_begin() to rxq_reserve_end(), under the reserve lock */
+inline reserve() {
+	atomic {
+		ticket_next - ticket_oldest < PLACES || !BOUND ->
+		ticket = ticket_next;
+		owner[ticket % PLACES] = ticket;
+		ticket_next++
+	}
 }
 
-inline publish(index) {
-	atomic { assert(index > published); published = index }
+inline write() {
+	assert(to > published);
+	told = told + to - published;
+	published = to
 }
 
-proctype sender() {
-	byte ticket, old, i;
-
-	for (i : 1 .. ROUNDS) {
-		/* rxq_reserve_begin to rxq_reserve_end, under the reserve lock */
-		atomic {
-			ticket_next - ticket_oldest < TICKETS;
-			ticket = ticket_next;
-			ticket_next++
-		}
-		filled[ticket] = true;
-		old = state[ticket % TICKETS];
+/* publish_from() */
+inline publish() {
+	at = ticket;
+	do
+	::
+		publishers++;
+		assert(publishers == 1);
+		do
+		::
+			to = owner[at % PLACES] + 1;
+			assert(to == at + 1 && filled[at]);
+			state[at % PLACES] = OPEN;
+			at++;
+			if
+			:: state[at % PLACES] == DONE -> skip
+			:: else -> break
+			fi
+		od;
 		if
-		:: old != TURN -> exchange(ticket % TICKETS, DONE, old)
+		:: WRITE_FIRST -> write()
+		:: else -> skip
+		fi;
+		ticket_oldest = at;
+		publishers--;
+		atomic { was = state[at % PLACES]; state[at % PLACES] = TURN }
+		if
+		:: !WRITE_FIRST -> write()
 		:: else -> skip
 		fi;
 		if
-		:: old == TURN ->
-			do
-			::	do
-				::	assert(filled[ticket]);
-					state[ticket % TICKETS] = OPEN;
-					ticket++;
-					if
-					:: state[ticket % TICKETS] != DONE -> break
-					:: else -> skip
-					fi
-				od;
-				if
-				:: INDEX_FIRST -> publish(ticket)
-				:: else -> skip
-				fi;
-				ticket_oldest = ticket;
-				exchange(ticket % TICKETS, TURN, old);
-				if
-				:: !INDEX_FIRST -> publish(ticket)
-				:: else -> skip
-				fi;
-				if
-				:: old != DONE -> break
-				:: else -> skip
-				fi
-			od
-		:: else -> skip
+		:: was == DONE -> skip
+		:: else -> break
 		fi
-	}
+	od
+}
+
+proctype sender() {
+	byte ticket, at, to, was;
+
+	reserve();
+	filled[ticket] = true;
+	if
+	:: EXCHANGE -> atomic { was = state[ticket % PLACES]; if :: was != TURN -> state[ticket % PLACES] = DONE :: else -> skip fi }
+	:: else -> was = state[ticket % PLACES]; if :: was != TURN -> state[ticket % PLACES] = DONE :: else -> skip fi
+	fi;
+	if
+	:: was == TURN -> publish()
+	:: else -> skip
+	fi;
 	finished++
 }
 
@@ -110,5 +127,5 @@ init {
 		}
 	}
 	finished == SENDERS;
-	assert(published == SENDERS * ROUNDS)
+	assert(published == SENDERS && told == SENDERS && ticket_oldest == SENDERS)
 }
