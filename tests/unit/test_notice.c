@@ -151,6 +151,24 @@ static void ranges_do_not_go_round(void **state)
 	assert_int_equal(f->fwd->notices.entries[0].from, 0x4000);
 }
 
+/* Another thread has published all the rest of a round: the ends are close, and what lies before the first counts. */
+static void a_round_in_between_is_no_range(void **state)
+{
+	struct fixture *f = *state;
+
+	add(f, 0, false, 10, 12);
+	add(f, 0, false, 2, 13);
+	want_call_at(f, 5);
+	notice_give_all(f->fwd);
+	assert_int_equal(calls(f), 1);
+	/* Nor does a notice become shorter. */
+	add(f, 0, false, 20, 60);
+	want_call_at(f, 50);
+	add(f, 0, false, 30, 40);
+	notice_give_all(f->fwd);
+	assert_int_equal(calls(f), 1);
+}
+
 static void no_notice_is_lost_when_there_are_many(void **state)
 {
 	struct fixture *f = *state;
@@ -168,11 +186,9 @@ static void no_notice_is_lost_when_there_are_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(publications_are_merged),
-		TEST(the_wish_counts_when_it_is_given),
-		TEST(what_is_gone_is_not_called),
-		TEST(ranges_do_not_go_round),
-		TEST(no_notice_is_lost_when_there_are_many),
+		TEST(publications_are_merged),        TEST(the_wish_counts_when_it_is_given),
+		TEST(what_is_gone_is_not_called),     TEST(ranges_do_not_go_round),
+		TEST(a_round_in_between_is_no_range), TEST(no_notice_is_lost_when_there_are_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
