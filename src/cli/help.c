@@ -63,7 +63,7 @@ static const struct {
 		"  --port PORT       a port to begin with; see below\n"
 		"  --bridge BRIDGE   a bridge to begin with: NAME[,mac-age=SECONDS]; br0 is always\n"
 		"                    there, and so are those that ports name\n"
-		"  --workers N       forwarding threads (default: one a CPU, at most 8)\n"
+		"  --workers N       forwarding threads (default: one for each CPU it may use, at most 63)\n"
 		"  --linger-us N     how long an idle worker looks for more work (default 20)\n"
 		"  --flows-max N     size of the flow table (default 1048576)\n"
 		"  --no-state-batching, --no-preemptive-copy, --no-offload\n"

@@ -15,6 +15,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +28,10 @@
 #include "lib/log.h"
 #include "lib/sandbox.h"
 
-#define EXIT_USAGE          2
-#define LINGER_US_DEFAULT   20
-#define FLOWS_DEFAULT       (1U << 20)
-#define WORKERS_DEFAULT_MAX 8
+#define EXIT_USAGE        2
+#define LINGER_US_DEFAULT 20
+#define FLOWS_DEFAULT     (1U << 20)
+#define WORKERS_MAX       (STATS_WORKERS_MAX - 1)
 
 static const char usage[] =
 	"Usage: lasthop-core --dir DIR [options]\n"
@@ -38,7 +39,7 @@ static const char usage[] =
 	"The data plane of lasthop. Usually started by `lasthop run`; see lasthop(1).\n"
 	"\n"
 	"  --dir DIR          directory for datapath.sock and stats; the only one it sees later\n"
-	"  --workers N        forwarding threads (default: one a CPU, at most 8)\n"
+	"  --workers N        forwarding threads (default: one for each CPU it may use, at most 63)\n"
 	"  --linger-us N      microseconds that a worker looks for more work before it sleeps (default 20)\n"
 	"  --flows-max N      size of the flow table (default 1048576)\n"
 	"  --no-state-batching, --no-preemptive-copy, --no-offload\n"
@@ -72,6 +73,13 @@ static bool parse_number(const char *text, const char *option, uint64_t least, u
 	return true;
 }
 
+static unsigned int cpus_allowed(void)
+{
+	cpu_set_t allowed;
+
+	return sched_getaffinity(0, sizeof(allowed), &allowed) ? 1 : (unsigned int)CPU_COUNT(&allowed);
+}
+
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
@@ -91,14 +99,12 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int cpus = cpus_allowed();
 	uint64_t number;
 	int option;
 
 	*options = (struct options){
-		.core = {.workers = cpus < 1                     ? 1
-				    : cpus > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX
-								 : (unsigned int)cpus,
+		.core = {.workers = min(cpus, (unsigned int)WORKERS_MAX),
 			 .linger_ns = LINGER_US_DEFAULT * 1000ULL,
 			 .state_batching = true,
 			 .preemptive_copy = true,
@@ -116,7 +122,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->core.dir = optarg;
 			break;
 		case 'w':
-			ok = parse_number(optarg, "workers", 1, STATS_WORKERS_MAX - 1, &number);
+			ok = parse_number(optarg, "workers", 1, WORKERS_MAX, &number);
 			options->core.workers = (unsigned int)number;
 			break;
 		case 'l':

@@ -65,16 +65,16 @@ void notice_add(struct forwarder *fwd, const struct port *port, unsigned int que
 	};
 }
 
-bool notice_give(struct forwarder *fwd, unsigned int index)
+struct port *notice_take(struct forwarder *fwd, unsigned int index)
 {
 	struct notices *notices = &fwd->notices;
 	const struct notice notice = notices->entries[index];
 	struct port *port = datapath_port(fwd->dp, notice.port);
-	int fd = -1;
+	bool wanted;
 
 	notices->entries[index] = notices->entries[--notices->count];
 	if (unlikely(!port))
-		return false;
+		return NULL;
 	if (!notices->fenced) {
 		full_barrier();
 		notices->fenced = true;
@@ -82,18 +82,32 @@ bool notice_give(struct forwarder *fwd, unsigned int index)
 	if (notice.transmit) {
 		const struct txq *txq = &port->txq[notice.queue];
 
-		if (load_acquire(&txq->live) && txq_wants_call(txq, notice.from, notice.to))
-			fd = txq->call_fd;
+		wanted = load_acquire(&txq->live) && txq_wants_call(txq, notice.from, notice.to);
 	} else {
 		const struct rxq *rxq = &port->rxq[notice.queue];
 
-		if (load_acquire(&rxq->live) && rxq_wants_call(rxq, notice.from, notice.to))
-			fd = rxq->call_fd;
+		wanted = load_acquire(&rxq->live) && rxq_wants_call(rxq, notice.from, notice.to);
 	}
+	return wanted ? port : NULL;
+}
+
+bool notice_call(struct forwarder *fwd, struct port *port, unsigned int queue, bool transmit)
+{
+	bool live = load_acquire(transmit ? &port->txq[queue].live : &port->rxq[queue].live);
+	int fd = live ? (transmit ? port->txq[queue].call_fd : port->rxq[queue].call_fd) : -1;
+
 	if (fd < 0)
 		return false;
 	forward_call(fwd, port, fd);
 	return true;
+}
+
+bool notice_give(struct forwarder *fwd, unsigned int index)
+{
+	const struct notice notice = fwd->notices.entries[index];
+	struct port *port = notice_take(fwd, index);
+
+	return port && notice_call(fwd, port, notice.queue, notice.transmit);
 }
 
 void notice_give_all(struct forwarder *fwd)

@@ -46,7 +46,13 @@ struct notices {
 void notice_add(struct forwarder *fwd, const struct port *port, unsigned int queue, bool transmit,
 		struct publication what);
 
-/* Removes the notice (the last one takes its place) and calls the guest if it wants that now. True if it was called. */
+/* Removes the notice (the last one takes its place). The port whose guest wants to be called now, or NULL. */
+struct port *notice_take(struct forwarder *fwd, unsigned int index);
+
+/* Calls the guest for a queue, if that is live. True if it was called. */
+bool notice_call(struct forwarder *fwd, struct port *port, unsigned int queue, bool transmit);
+
+/* Both. True if it was called. */
 bool notice_give(struct forwarder *fwd, unsigned int index);
 
 void notice_give_all(struct forwarder *fwd);

@@ -106,6 +106,17 @@ bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to);
 /* True if there are packets that were not taken yet and there is room for them. */
 bool txq_pending(const struct txq *txq);
 
+/* Where the next packet will be; and, for whoever no longer has the queue, whether there is one by now. */
+static inline uint16_t txq_position(const struct txq *txq)
+{
+	return txq->last_avail;
+}
+
+static inline bool txq_has_at(const struct txq *txq, uint16_t position)
+{
+	return load_acquire(&txq->ring.avail->idx) != position;
+}
+
 void txq_kicks_off(struct txq *txq);
 /* Asks the guest to kick. True if there is something to take already. */
 bool txq_kicks_on(struct txq *txq);

@@ -1,84 +1,54 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A worker's loop: a round of turns over its active queues; when a round made no progress for a while, ask the
- * guests for kicks, look once more, sleep. While it is awake, kicks are off.
+ * A worker's loop: a round of turns over the queues that it holds; when a round made no progress, look on for a while
+ * if that has paid lately and nobody else wants the CPU; then ask the guests for kicks, look once more, sleep. While a
+ * queue is held, its kicks are off.
  *
  * Kicks arrive through the worker's epoll, edge-triggered, so that nothing has to be read from descriptors that
  * belong to somebody else. An event names port and queue by number: by the time it is handled the port may be
  * gone, which the lookup under RCU tells. Asleep, a worker is offline for RCU.
  *
- * The watchdog is a thread of its own because the main thread may be waiting for the very worker that hangs, in a
- * grace period, or hang itself.
+ * A queue is held by one worker at a time (claim.h). Letting go has an order: the wish for kicks, the claim, a
+ * barrier, a last look at the ring. Whoever is kicked while the claim is not given up yet leaves the queue to the last
+ * look; whoever comes later gets it. A worker that sleeps with packets that wait keeps their queue; a kick's
+ * handler may take it over then, as may a worker to whom it was offered.
+ *
+ * Workers are of the scheduler's batch class: a kick does not take the CPU from the VM that kicks, which goes on
+ * filling its ring, and whoever is notified takes it from the worker.
  */
-#include "engine/worker.h"
-
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/engine_internal.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
-/* Queues of one worker: every transmit queue of a full switch. */
-#define QUEUES_MAX (FLOW_PORTS_MAX * PORT_PAIRS_MAX)
 #define EVENTS_MAX 64
-#define WAKE_EVENT UINT64_MAX
-#define RX_EVENT   (1ULL << 63)
 /* Queues without kicks are looked at this often at least. */
 #define POLLED_NS  200000ULL
 #define RETRY_NS   1000000ULL
-/* Who is in the same notification for a whole period hangs in it. */
-#define WATCH_NS   100000000ULL
 
-/* The watchdog's view of one thread. */
-struct watched {
-	pthread_t thread;
-	const struct forwarder *fwd;
-	uint32_t calls; /* as seen last */
-};
+/* Looks for new kicks of other queues this often while some queue keeps the worker busy: rounds. */
+#define EVENTS_EVERY 16
+/* ... and while it looks for more work: looks at the queues. */
+#define LOOKS_EVERY  64
 
-struct worker {
-	struct worker_pool *pool;
-	struct forwarder *fwd;
-	pthread_t thread;
-	bool running;
-	int epoll_fd;
-	int wake_fd;
-	bool stop;        /* atomic */
-	bool has_waiting; /* atomic: wake it when something changes */
-	/* by queue, atomic; set by the main thread */
-	uint64_t attention[QUEUES_MAX / 64]; /* attached lately: look at it without a kick */
-	uint64_t polled[QUEUES_MAX / 64];    /* its guest never kicks */
-	/* the worker's own: queues that had something lately */
-	uint32_t active_count;
-	uint32_t active[QUEUES_MAX];
-	bool is_active[QUEUES_MAX];
-};
+/*
+ * What a packet is worth of time to look for more, so that many packets in long bursts are worth as much as few in
+ * short order; and how much longer than usual that may be.
+ */
+#define CREDIT_NS        400ULL
+#define LINGER_TIMES_MAX 10
 
-struct worker_pool {
-	struct worker_pool_config config;
-	unsigned int started;
-	unsigned int next_upcall;
-	struct worker *workers[STATS_WORKERS_MAX];
-	pthread_t watchdog;
-	bool watching;
-	bool watch_stop; /* under watch_lock */
-	pthread_mutex_t watch_lock;
-	pthread_cond_t watch_wake;
-	unsigned int watched_count;
-	struct watched watched[STATS_WORKERS_MAX];
-};
+/* A turn of someone else is waited for this long, in looks, when a queue is taken over. */
+#define TAKE_OVER_TRIES 4096
 
-static uint32_t queue_id(uint32_t port, uint32_t queue)
-{
-	return port * PORT_PAIRS_MAX + queue;
-}
+/* A worker is loaded that moves this much in this time; a packet costs as much as LOAD_BYTES to copy. */
+#define LOAD_FULL  2048
+#define LOAD_NS    2000000ULL
+#define LOAD_BYTES 2048
 
 static struct txq *find_queue(struct worker *worker, uint32_t id)
 {
@@ -87,42 +57,75 @@ static struct txq *find_queue(struct worker *worker, uint32_t id)
 	return port ? &port->txq[id % PORT_PAIRS_MAX] : NULL;
 }
 
-static void wake_fd(int fd)
+static uint32_t *claim_of(struct worker *worker, uint32_t id)
 {
-	const uint64_t one = 1;
-
-	/* A full counter means that it has been woken already. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;
+	return &worker->pool->seats[id].claim;
 }
 
-static bool test_bit(const uint64_t *bits, uint32_t id)
+/* 0 without a way to know: then nobody else is taken to want it. */
+static bool cpu_is_wanted(const struct worker *worker)
 {
-	return load_acquire(&bits[id / 64]) >> (id % 64) & 1;
+	return vm_state_cpu_is_wanted(worker->cpu != CPU_NONE ? worker->cpu : (uint32_t)sched_getcpu());
 }
 
-static void change_bit(uint64_t *bits, uint32_t id, bool set)
+static bool sees_cpus(const struct worker *worker)
 {
-	if (set)
-		__atomic_fetch_or(&bits[id / 64], 1ULL << (id % 64), __ATOMIC_RELEASE);
-	else
-		__atomic_fetch_and(&bits[id / 64], ~(1ULL << (id % 64)), __ATOMIC_RELEASE);
+	return worker->cpu != CPU_NONE && vm_state_cpu(worker->cpu) != OBSERVER_CPU_UNKNOWN;
 }
 
-static void activate(struct worker *worker, uint32_t id)
+static void list(struct worker *worker, uint32_t id)
 {
-	struct txq *txq = find_queue(worker, id);
-
-	if (!txq || !load_acquire(&txq->live))
-		return;
-	txq_kicks_off(txq);
 	if (worker->is_active[id])
 		return;
 	worker->is_active[id] = true;
 	worker->active[worker->active_count++] = id;
 }
 
-static void activate_attached(struct worker *worker)
+static void unlist(struct worker *worker, uint32_t position)
+{
+	worker->is_active[worker->active[position]] = false;
+	worker->active[position] = worker->active[--worker->active_count];
+}
+
+/* From a worker who sleeps, or who offered it. */
+static bool take_over(struct worker *worker, uint32_t id)
+{
+	struct worker_pool *pool = worker->pool;
+	struct seat *seat = &pool->seats[id];
+	bool offered = load_acquire(&seat->offered_to) == worker->index + 1;
+
+	for (unsigned int tries = 0; tries < TAKE_OVER_TRIES; tries++) {
+		uint32_t claim = load_acquire(&seat->claim);
+		int holder = claim_holder(claim);
+
+		if (claim == CLAIM_NONE)
+			return claim_take(&seat->claim, worker->index);
+		if (holder < 0 && !offered)
+			return false;
+		if (holder < 0) {
+			cpu_relax();
+			continue;
+		}
+		if ((unsigned int)holder == worker->index || offered || load_acquire(&pool->workers[holder]->asleep))
+			return claim_take_over(&seat->claim, (unsigned int)holder, worker->index);
+		return false;
+	}
+	return false;
+}
+
+/* There may be something in the queue, and perhaps it is nobody's. */
+static void activate(struct worker *worker, uint32_t id)
+{
+	struct txq *txq = find_queue(worker, id);
+
+	if (!txq || !load_acquire(&txq->live) || !take_over(worker, id))
+		return;
+	txq_kicks_off(txq);
+	claim_end(claim_of(worker, id), worker->index);
+	list(worker, id);
+}
+
+static void activate_attended(struct worker *worker)
 {
 	for (uint32_t word = 0; word < ARRAY_SIZE(worker->attention); word++) {
 		uint64_t bits = load_relaxed(&worker->attention[word]);
@@ -130,68 +133,122 @@ static void activate_attached(struct worker *worker)
 		if (!bits)
 			continue;
 		bits = __atomic_exchange_n(&worker->attention[word], 0, __ATOMIC_ACQUIRE);
-		for (; bits; bits &= bits - 1)
-			activate(worker, word * 64 + (uint32_t)__builtin_ctzll(bits));
+		for (; bits; bits &= bits - 1) {
+			uint32_t id = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			activate(worker, id);
+			store_relaxed(&worker->pool->seats[id].offered_to, 0);
+		}
 	}
 }
 
-static void deactivate(struct worker *worker, uint32_t position)
+/*
+ * Nobody uses a queue that stands still. It may have started again while this worker still had it, and whoever was
+ * told then has left it to us.
+ */
+static void let_go_of_still(struct worker *worker, uint32_t position)
 {
-	worker->is_active[worker->active[position]] = false;
-	worker->active[position] = worker->active[--worker->active_count];
+	uint32_t id = worker->active[position];
+	struct txq *txq;
+
+	claim_let_go(claim_of(worker, id));
+	full_barrier();
+	unlist(worker, position);
+	txq = find_queue(worker, id);
+	if (txq && load_acquire(&txq->live))
+		activate(worker, id);
 }
 
-/* One turn for every active queue. Returns the packets it made progress with. */
+/* One turn for every queue. Returns the packets it made progress with. */
 static unsigned int round_of_turns(struct worker *worker)
 {
 	unsigned int progress = 0;
 
 	for (uint32_t i = 0; i < worker->active_count;) {
-		struct txq *txq = find_queue(worker, worker->active[i]);
+		uint32_t id = worker->active[i];
+		struct txq *txq = find_queue(worker, id);
 
-		if (!txq || !load_acquire(&txq->live)) {
-			deactivate(worker, i);
+		if (unlikely(!claim_begin(claim_of(worker, id), worker->index))) {
+			unlist(worker, i);
+			continue;
+		}
+		if (unlikely(!txq || !load_acquire(&txq->live))) {
+			let_go_of_still(worker, i);
 			continue;
 		}
 		progress += forward_turn(worker->fwd, txq);
-		notice_give_all(worker->fwd);
+		claim_end(claim_of(worker, id), worker->index);
 		i++;
 	}
 	return progress;
 }
 
-/* Kicks on for all active queues; those without waiting packets become inactive. True: do not sleep. */
+/* What became of a queue that was to be let go. */
+enum parting {
+	PARTING_GONE,  /* it is off the list */
+	PARTING_READY, /* it has something new, and stays */
+	PARTING_WAITS, /* it stays because of what waits in it */
+};
+
+/* Asks the guest for kicks; the queue is let go if there is nothing in it. *deadline: when to look at it again. */
+static enum parting part(struct worker *worker, uint32_t position, uint64_t *deadline)
+{
+	uint32_t id = worker->active[position];
+	uint32_t *claim = claim_of(worker, id);
+	struct txq *txq = find_queue(worker, id);
+	uint16_t seen;
+
+	if (!claim_begin(claim, worker->index)) {
+		unlist(worker, position);
+		return PARTING_GONE;
+	}
+	if (!txq || !load_acquire(&txq->live)) {
+		let_go_of_still(worker, position);
+		return worker->is_active[id] ? PARTING_READY : PARTING_GONE;
+	}
+	if (forward_arm(worker->fwd, txq)) {
+		txq_kicks_off(txq);
+		claim_end(claim, worker->index);
+		return PARTING_READY;
+	}
+	*deadline = forward_deadline(worker->fwd, txq);
+	if (load_relaxed(&worker->pool->seats[id].polled))
+		*deadline = clock_now_ns() + POLLED_NS;
+	if (*deadline) {
+		claim_end(claim, worker->index);
+		return PARTING_WAITS;
+	}
+	seen = txq_position(txq);
+	claim_let_go(claim);
+	full_barrier();
+	unlist(worker, position);
+	if (likely(!txq_has_at(txq, seen)))
+		return PARTING_GONE;
+	activate(worker, id);
+	return worker->is_active[id] ? PARTING_READY : PARTING_GONE;
+}
+
+/* Lets go of all that can be. True: do not sleep. */
 static bool arm(struct worker *worker, uint64_t *deadline)
 {
 	bool ready = false, waiting = false;
 
 	*deadline = 0;
-	for (uint32_t i = 0; i < worker->active_count;) {
-		struct txq *txq = find_queue(worker, worker->active[i]);
-		uint64_t until;
+	for (uint32_t i = worker->active_count; i-- > 0;) {
+		uint64_t until = 0;
 
-		if (!txq || !load_acquire(&txq->live)) {
-			deactivate(worker, i);
-			continue;
-		}
-		if (forward_arm(worker->fwd, txq)) {
+		switch (part(worker, i, &until)) {
+		case PARTING_READY:
 			ready = true;
-			txq_kicks_off(txq);
-			i++;
-			continue;
-		}
-		until = forward_deadline(worker->fwd, txq);
-		if (test_bit(worker->polled, worker->active[i])) {
-			until = clock_now_ns() + POLLED_NS;
-		} else if (until == 0) {
-			deactivate(worker, i);
-			continue;
-		} else {
+			break;
+		case PARTING_WAITS:
 			waiting = true;
+			if (*deadline == 0 || until < *deadline)
+				*deadline = until;
+			break;
+		case PARTING_GONE:
+			break;
 		}
-		if (*deadline == 0 || until < *deadline)
-			*deadline = until;
-		i++;
 	}
 	store_release(&worker->has_waiting, waiting);
 	full_barrier();
@@ -208,12 +265,17 @@ static void handle_events(struct worker *worker, const struct epoll_event *event
 
 			if (read(worker->wake_fd, &value, sizeof(value)) < 0)
 				continue;
-			activate_attached(worker);
+			activate_attended(worker);
 		} else if (data & RX_EVENT) {
 			worker_pool_wake(worker->pool);
 		} else {
-			activate(worker, (uint32_t)data);
-			stats_add(&worker->fwd->stats[(uint32_t)data / PORT_PAIRS_MAX].kicks, 1);
+			uint32_t id = (uint32_t)data;
+			const struct port *port = datapath_port(worker->pool->config.dp, id / PORT_PAIRS_MAX);
+
+			activate(worker, id);
+			if (port)
+				homes_follow(worker, id, port);
+			stats_add(&worker->fwd->stats[id / PORT_PAIRS_MAX].kicks, 1);
 		}
 	}
 }
@@ -246,294 +308,212 @@ static void poll_events(struct worker *worker)
 	handle_events(worker, events, count);
 }
 
+/* What was kept while asleep is looked at again: no kicks meanwhile. */
+static void resume(struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->active_count;) {
+		uint32_t id = worker->active[i];
+		struct txq *txq = find_queue(worker, id);
+
+		if (!claim_begin(claim_of(worker, id), worker->index)) {
+			unlist(worker, i);
+			continue;
+		}
+		if (txq && load_acquire(&txq->live))
+			txq_kicks_off(txq);
+		claim_end(claim_of(worker, id), worker->index);
+		i++;
+	}
+}
+
 static void sleep_until_kicked(struct worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
 	uint64_t deadline;
 	int count;
 
-	if (arm(worker, &deadline))
+	store_release(&worker->asleep, true);
+	if (arm(worker, &deadline)) {
+		store_release(&worker->asleep, false);
 		return;
+	}
+	/* Last of all: whoever is called may take the CPU from us, and nothing is held any more. */
+	merge_give_all(worker);
+	call_take_posts(worker);
+	call_chase(worker, true);
 	stats_add(&worker->fwd->worker_stats->sleeps, 1);
 	count = wait_for_events(worker, events, deadline);
+	store_release(&worker->asleep, false);
 	store_release(&worker->has_waiting, false);
+	resume(worker);
 	handle_events(worker, events, count);
-	for (uint32_t i = 0; i < worker->active_count; i++) {
-		struct txq *txq = find_queue(worker, worker->active[i]);
-
-		if (txq && load_acquire(&txq->live))
-			txq_kicks_off(txq);
-	}
 }
 
-/* The thread is about to end: it must not be interrupted any more. */
-static void watch_end(struct worker_pool *pool, const struct forwarder *fwd)
+/* Work came so long after there was none: is it worth while to look on the next time? */
+static void learn_gap(struct worker *worker, uint64_t now)
 {
-	pthread_mutex_lock(&pool->watch_lock);
-	for (unsigned int i = 0; i < pool->watched_count; i++) {
-		if (pool->watched[i].fwd == fwd)
-			pool->watched[i] = pool->watched[--pool->watched_count];
-	}
-	pthread_mutex_unlock(&pool->watch_lock);
+	uint64_t most = worker->pool->config.linger_ns;
+	uint64_t gap;
+
+	if (worker->idle_since_ns == 0)
+		return;
+	gap = now - worker->idle_since_ns;
+	worker->credit_ns -= min(worker->credit_ns, gap);
+	gap = min(gap, 4 * most);
+	worker->gap_ns = (3 * worker->gap_ns + gap) / 4;
+	worker->idle_since_ns = 0;
 }
 
-/* Looks for new kicks of other queues this often while some queue keeps the worker busy: rounds. */
-#define EVENTS_EVERY 16
+static void look_around(struct worker *worker)
+{
+	merge_notices(worker, true);
+	if (++worker->looks % LOOKS_EVERY == 0)
+		poll_events(worker);
+	else if (sees_cpus(worker))
+		cpu_relax();
+	else
+		sched_yield();
+}
 
-static void *worker_main(void *arg)
+/* On duty for others' calls: it is in nobody's way. */
+static bool stay(struct worker *worker)
+{
+	look_around(worker);
+	if (cpu_is_wanted(worker))
+		sched_yield();
+	return true;
+}
+
+/* Nothing is there. True: look again; false: sleep. */
+static bool linger(struct worker *worker)
+{
+	uint64_t most = worker->pool->config.linger_ns;
+	uint64_t now, on_duty;
+
+	on_duty = load_relaxed(&worker->duty_until_ns);
+	if (worker->active_count == 0 && !on_duty)
+		return false;
+	now = clock_now_ns();
+	if (on_duty && now < on_duty)
+		return stay(worker);
+	if (worker->idle_since_ns == 0) {
+		worker->idle_since_ns = now;
+		worker->looks = 0;
+	}
+	if (worker->gap_ns > most)
+		most = 0;
+	most = max(most, min(worker->credit_ns, LINGER_TIMES_MAX * worker->pool->config.linger_ns));
+	if (now - worker->idle_since_ns >= most || cpu_is_wanted(worker))
+		return false;
+	look_around(worker);
+	return true;
+}
+
+/* Gives what belongs elsewhere back to where it is at home. */
+static void leave(struct worker *worker)
+{
+	for (uint32_t i = worker->active_count; i-- > 0;) {
+		uint32_t id = worker->active[i];
+		struct worker *home = homes_get(worker->pool, id);
+		uint64_t deadline;
+
+		if (home == worker || part(worker, i, &deadline) == PARTING_GONE)
+			continue;
+		if (claim_hand_over(claim_of(worker, id), worker->index, home->index)) {
+			unlist(worker, i);
+			worker_attend(home, id);
+		}
+	}
+}
+
+/* Its own CPU is short: offers the queues to a worker on an idle one, who takes them when it is there. */
+static void offer(struct worker *worker, bool wanted)
+{
+	struct worker *other = homes_find_idle(worker);
+
+	if (!other)
+		return;
+	/* Where nobody else wants the CPU half of them is enough. */
+	for (uint32_t i = 0; i < worker->active_count; i += wanted ? 1 : 2) {
+		uint32_t id = worker->active[i];
+
+		store_release(&worker->pool->seats[id].offered_to, other->index + 1);
+		worker_note(other, id);
+	}
+	worker_wake(other);
+}
+
+static void weigh(struct worker *worker, unsigned int packets, bool wanted)
+{
+	uint64_t copied = worker->fwd->worker_stats->copied_bytes;
+	uint64_t now;
+
+	worker->load += packets + (copied - worker->copied_before) / LOAD_BYTES;
+	worker->copied_before = copied;
+	if (likely(worker->load < LOAD_FULL))
+		return;
+	now = clock_now_ns();
+	if (now - worker->load_since_ns < LOAD_NS)
+		offer(worker, wanted);
+	worker->load_since_ns = now;
+	worker->load = 0;
+}
+
+static void work_on(struct worker *worker, unsigned int progress)
+{
+	bool wanted = cpu_is_wanted(worker);
+
+	if (worker->idle_since_ns)
+		learn_gap(worker, clock_now_ns());
+	worker->credit_ns += progress * CREDIT_NS;
+	merge_notices(worker, false);
+	if (!worker->pool->config.offload || !sees_cpus(worker))
+		return;
+	if (wanted)
+		leave(worker);
+	if (worker->active_count > 1 || wanted)
+		weigh(worker, progress, wanted);
+}
+
+/* @syscalls core: sched_setaffinity sched_setscheduler */
+static void take_place(const struct worker *worker)
+{
+	const struct sched_param none = {0};
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	if (worker->cpu != CPU_NONE)
+		CPU_SET(worker->cpu, &cpus);
+	if (worker->cpu != CPU_NONE && sched_setaffinity(0, sizeof(cpus), &cpus))
+		log_warn("worker %u cannot be pinned to CPU %u: %s", worker->index, worker->cpu, strerror(errno));
+	if (sched_setscheduler(0, SCHED_BATCH, &none))
+		log_warn("worker %u cannot be of the batch class: %s", worker->index, strerror(errno));
+}
+
+void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
-	uint64_t idle_since = 0;
 	unsigned int rounds = 0;
 
+	take_place(worker);
 	rcu_register_thread();
 	while (!load_acquire(&worker->stop)) {
 		unsigned int progress = round_of_turns(worker);
 
 		rcu_quiescent_state();
+		call_take_posts(worker);
+		call_chase(worker, false);
 		if (progress > 0) {
-			idle_since = 0;
+			work_on(worker, progress);
 			if (++rounds % EVENTS_EVERY == 0)
 				poll_events(worker);
-			continue;
+		} else if (!linger(worker)) {
+			sleep_until_kicked(worker);
 		}
-		if (idle_since == 0)
-			idle_since = clock_now_ns();
-		if (worker->active_count > 0 && clock_now_ns() - idle_since < worker->pool->config.linger_ns) {
-			sched_yield();
-			continue;
-		}
-		sleep_until_kicked(worker);
-		idle_since = 0;
 	}
+	merge_give_all(worker);
+	call_chase(worker, true);
 	rcu_unregister_thread();
-	watch_end(worker->pool, worker->fwd);
+	watchdog_end(&worker->pool->watchdog, worker->fwd);
 	return NULL;
-}
-
-static void on_watch_signal(int signo)
-{
-	/* It only has to interrupt a system call. */
-	(void)signo;
-}
-
-static void watch_one(struct watched *watched)
-{
-	static struct log_limit limit;
-	uint32_t calls = load_acquire(&watched->fwd->calls);
-
-	if ((calls & 1) && calls == watched->calls) {
-		log_limited(&limit, LOG_WARN, "interrupting a notification of port %u that hangs",
-			    load_relaxed(&watched->fwd->call_port));
-		pthread_kill(watched->thread, SIGUSR1);
-	}
-	watched->calls = calls;
-}
-
-static void *watchdog_main(void *arg)
-{
-	struct worker_pool *pool = arg;
-
-	pthread_mutex_lock(&pool->watch_lock);
-	while (!pool->watch_stop) {
-		uint64_t at = clock_now_ns() + WATCH_NS;
-		struct timespec until = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
-
-		for (unsigned int i = 0; i < pool->watched_count; i++)
-			watch_one(&pool->watched[i]);
-		pthread_cond_timedwait(&pool->watch_wake, &pool->watch_lock, &until);
-	}
-	pthread_mutex_unlock(&pool->watch_lock);
-	return NULL;
-}
-
-static void watch_thread(struct worker_pool *pool, pthread_t thread, const struct forwarder *fwd)
-{
-	pool->watched[pool->watched_count++] = (struct watched){.thread = thread, .fwd = fwd};
-}
-
-static int watchdog_start(struct worker_pool *pool)
-{
-	int error;
-
-	for (unsigned int i = 0; i < pool->started; i++)
-		watch_thread(pool, pool->workers[i]->thread, pool->workers[i]->fwd);
-	if (pool->config.caller)
-		watch_thread(pool, pthread_self(), pool->config.caller);
-	error = pthread_create(&pool->watchdog, NULL, watchdog_main, pool);
-	pool->watching = !error;
-	return -error;
-}
-
-static void watchdog_stop(struct worker_pool *pool)
-{
-	if (!pool->watching)
-		return;
-	pthread_mutex_lock(&pool->watch_lock);
-	pool->watch_stop = true;
-	pthread_cond_signal(&pool->watch_wake);
-	pthread_mutex_unlock(&pool->watch_lock);
-	pthread_join(pool->watchdog, NULL);
-}
-
-static int worker_create(struct worker_pool *pool, unsigned int index)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_EVENT};
-	struct worker *worker = calloc(1, sizeof(*worker));
-
-	if (!worker)
-		return -ENOMEM;
-	pool->workers[index] = worker;
-	worker->pool = pool;
-	worker->epoll_fd = -1;
-	worker->wake_fd = -1;
-	worker->fwd = forwarder_create(pool->config.dp, index, pool->config.ports + index * FLOW_PORTS_MAX,
-				       pool->config.stats + index);
-	if (!worker->fwd)
-		return -ENOMEM;
-	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
-	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event))
-		return -errno;
-	return 0;
-}
-
-static int worker_start(struct worker *worker)
-{
-	int error = pthread_create(&worker->thread, NULL, worker_main, worker);
-
-	worker->running = !error;
-	return -error;
-}
-
-static void worker_free(struct worker *worker)
-{
-	if (!worker)
-		return;
-	if (worker->epoll_fd >= 0)
-		close(worker->epoll_fd);
-	if (worker->wake_fd >= 0)
-		close(worker->wake_fd);
-	forwarder_destroy(worker->fwd);
-	free(worker);
-}
-
-int worker_pool_start(struct worker_pool **pool, const struct worker_pool_config *config)
-{
-	struct sigaction action = {.sa_handler = on_watch_signal};
-	struct worker_pool *new = calloc(1, sizeof(*new));
-	pthread_condattr_t clock;
-	int error;
-
-	if (!new)
-		return -ENOMEM;
-	new->config = *config;
-	pthread_mutex_init(&new->watch_lock, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&new->watch_wake, &clock);
-	pthread_condattr_destroy(&clock);
-	if (sigaction(SIGUSR1, &action, NULL)) {
-		free(new);
-		return -errno;
-	}
-	/* All of them before the first one runs: they wake each other. */
-	new->started = config->workers;
-	error = 0;
-	for (unsigned int i = 0; i < config->workers && !error; i++)
-		error = worker_create(new, i);
-	for (unsigned int i = 0; i < config->workers && !error; i++)
-		error = worker_start(new->workers[i]);
-	if (!error)
-		error = watchdog_start(new);
-	if (error) {
-		worker_pool_stop(new);
-		return error;
-	}
-	*pool = new;
-	return 0;
-}
-
-void worker_pool_stop(struct worker_pool *pool)
-{
-	for (unsigned int i = 0; i < pool->started; i++) {
-		struct worker *worker = pool->workers[i];
-
-		if (!worker || !worker->running)
-			continue;
-		store_release(&worker->stop, true);
-		wake_fd(worker->wake_fd);
-		pthread_join(worker->thread, NULL);
-	}
-	/* Not before: a worker may have had to be interrupted to end. */
-	watchdog_stop(pool);
-	for (unsigned int i = 0; i < pool->started; i++)
-		worker_free(pool->workers[i]);
-	pthread_cond_destroy(&pool->watch_wake);
-	pthread_mutex_destroy(&pool->watch_lock);
-	free(pool);
-}
-
-static struct worker *worker_for(struct worker_pool *pool, uint32_t port, uint32_t queue)
-{
-	return pool->workers[(port + queue) % pool->started];
-}
-
-static int watch(struct worker *worker, int fd, uint64_t data)
-{
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = data};
-
-	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
-int worker_pool_attach(struct worker_pool *pool, const struct txq *txq, int kick_fd)
-{
-	struct worker *worker = worker_for(pool, txq->port, txq->queue);
-	uint32_t id = queue_id(txq->port, txq->queue);
-	int error = kick_fd >= 0 ? watch(worker, kick_fd, id) : 0;
-
-	if (error)
-		return error;
-	change_bit(worker->polled, id, kick_fd < 0);
-	worker_pool_attend(pool, txq);
-	return 0;
-}
-
-void worker_pool_attend(struct worker_pool *pool, const struct txq *txq)
-{
-	struct worker *worker = worker_for(pool, txq->port, txq->queue);
-
-	change_bit(worker->attention, queue_id(txq->port, txq->queue), true);
-	wake_fd(worker->wake_fd);
-}
-
-int worker_pool_attach_rx(struct worker_pool *pool, uint32_t port, uint32_t queue, int kick_fd)
-{
-	return watch(worker_for(pool, port, queue), kick_fd, queue_id(port, queue) | RX_EVENT);
-}
-
-void worker_pool_detach(struct worker_pool *pool, uint32_t port, uint32_t queue, int kick_fd)
-{
-	epoll_ctl(worker_for(pool, port, queue)->epoll_fd, EPOLL_CTL_DEL, kick_fd, NULL);
-}
-
-void worker_pool_wake(struct worker_pool *pool)
-{
-	full_barrier();
-	for (unsigned int i = 0; i < pool->started; i++) {
-		if (load_acquire(&pool->workers[i]->has_waiting))
-			wake_fd(pool->workers[i]->wake_fd);
-	}
-}
-
-bool worker_pool_upcall(struct worker_pool *pool, struct upcall *upcall)
-{
-	for (unsigned int i = 0; i < pool->started; i++) {
-		struct worker *worker = pool->workers[pool->next_upcall++ % pool->started];
-
-		if (upcall_get(&worker->fwd->upcalls, upcall))
-			return true;
-	}
-	return false;
 }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this room share: the workers, and the seats of the queues that they serve. Not for others.
+ */
+#ifndef LASTHOP_ENGINE_INTERNAL_H
+#define LASTHOP_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+
+#include "engine/claim.h"
+#include "engine/vm_state.h"
+#include "engine/watchdog.h"
+#include "engine/worker.h"
+
+/* Queues of one worker: every transmit queue of a full switch. */
+#define QUEUES_MAX (FLOW_PORTS_MAX * PORT_PAIRS_MAX)
+#define WAKE_EVENT UINT64_MAX
+#define RX_EVENT   (1ULL << 63)
+
+#define CPU_NONE UINT32_MAX
+
+/* Queue pairs are numbered through all ports. */
+struct seat {
+	uint32_t claim cache_aligned; /* claim.h: of the transmit queue */
+	uint32_t home;                /* atomic: the worker whose epoll has the pair's kicks */
+	uint32_t offered_to;          /* atomic: the worker that may take it from its holder, + 1; 0: none */
+	bool polled;                  /* atomic: its guest never kicks */
+	/* under the pool's home_lock */
+	int tx_fd; /* -1: none */
+	int rx_fd;
+	/* the home worker's */
+	uint32_t strange_kicks; /* in a row, from a VM that runs where another worker is at home */
+};
+
+/* Calls that a worker is asked to make at once. */
+#define CALL_POSTS 16
+
+/* A call that was left to another worker. */
+struct posted {
+	uint32_t *slot; /* where; it holds the post until somebody takes it */
+	uint32_t post;
+	uint64_t since_ns;
+};
+
+struct worker {
+	struct worker_pool *pool;
+	struct forwarder *fwd;
+	pthread_t thread;
+	unsigned int index;
+	uint32_t cpu; /* where it is pinned; CPU_NONE: it is not */
+	bool running;
+	int epoll_fd;
+	int wake_fd;
+	bool stop;        /* atomic */
+	bool asleep;      /* atomic: what it holds may be taken over */
+	bool has_waiting; /* atomic: wake it when something changes */
+	/* by queue, atomic */
+	uint64_t attention[QUEUES_MAX / 64]; /* look at it without a kick; set by anyone, who then wakes the worker */
+
+	/* calls to be made from this CPU, by anyone; atomic: 0 or a queue's number and direction */
+	uint32_t posts[CALL_POSTS] cache_aligned;
+	uint64_t duty_until_ns; /* atomic: it stays awake for them until then */
+	/* hints of any worker's, not always right */
+	uint32_t calls_from_afar;
+	uint64_t afar_since_ns;
+
+	/* the worker's own from here: the queues that it holds or thinks it holds */
+	uint32_t active_count cache_aligned;
+	uint32_t active[QUEUES_MAX];
+	bool is_active[QUEUES_MAX];
+	uint64_t idle_since_ns; /* when it found nothing more to do; 0: it has something */
+	uint64_t gap_ns;        /* how long that lasts, on average */
+	uint64_t credit_ns;     /* earned by packets, to be spent on looking for more */
+	unsigned int looks;     /* since then */
+	unsigned int posted_count;
+	struct posted posted[CALL_POSTS];
+	uint64_t load_since_ns; /* of the load below */
+	uint64_t load;          /* what it has moved since, in packets */
+	uint64_t copied_before; /* bytes that are in the load already */
+};
+
+struct worker_pool {
+	struct worker_pool_config config;
+	unsigned int started;
+	unsigned int next_upcall;
+	struct worker *workers[STATS_WORKERS_MAX];
+	struct seat *seats; /* [QUEUES_MAX] */
+	pthread_mutex_t home_lock;
+	struct watchdog watchdog;
+};
+
+static inline uint32_t queue_id(uint32_t port, uint32_t queue)
+{
+	return port * PORT_PAIRS_MAX + queue;
+}
+
+/* worker_pool.c: for any thread */
+
+/* The worker shall look at the queue: it will when it is woken. */
+void worker_note(struct worker *worker, uint32_t id);
+void worker_wake(struct worker *worker);
+static inline void worker_attend(struct worker *worker, uint32_t id)
+{
+	worker_note(worker, id);
+	worker_wake(worker);
+}
+
+/* worker.c */
+void *worker_main(void *worker);
+
+/* homes.c */
+
+int homes_init(struct worker_pool *pool); /* 0 or -errno */
+void homes_fini(struct worker_pool *pool);
+
+/* Kicks of a pair's queue, by the main thread. 0 or -errno. */
+int homes_add(struct worker_pool *pool, uint32_t id, bool receive, int fd);
+void homes_remove(struct worker_pool *pool, uint32_t id, int fd);
+
+static inline struct worker *homes_get(struct worker_pool *pool, uint32_t id)
+{
+	return pool->workers[load_relaxed(&pool->seats[id].home)];
+}
+
+/* The worker was kicked: has the VM moved for good? Then its next kicks go elsewhere. */
+void homes_follow(struct worker *worker, uint32_t id, const struct port *port);
+
+/* A worker that sleeps on an idle CPU, or NULL. */
+struct worker *homes_find_idle(struct worker *worker);
+
+/* The worker that is pinned to a CPU, or NULL. */
+struct worker *homes_at(struct worker_pool *pool, uint32_t cpu);
+
+/* call.c */
+
+/* Takes the notice, and has the guest called if it wants that: from here, or from where it is best done. */
+void call_give(struct worker *worker, unsigned int index);
+/* Makes the calls that others have left to this worker. True if there were any. */
+bool call_take_posts(struct worker *worker);
+/* Makes the calls that were left to others and not made: those that are late, or all. */
+void call_chase(struct worker *worker, bool all);
+
+/* merge.c */
+
+/* Gives the notices that are due, after turns; `idle`: the last ones found nothing more. */
+void merge_notices(struct worker *worker, bool idle);
+void merge_give_all(struct worker *worker);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * When a guest is told what was published for it, by what its VM does at the moment. One that sleeps is told as soon as
+ * the burst that it gets is complete in its memory: it wakes to finished packets. One that runs, or waits for a
+ * CPU, will probably look at its ring by itself before long; it is told when the port's bound of time or packets is
+ * reached, and what it has found by then it is not told at all. Whose state is unknown is taken for what its ring
+ * says: a driver that asks for notifications sleeps.
+ *
+ * A VM that sleeps gains nothing from being told before the burst is over if its CPU is taken: it would take it from
+ * the worker, or from the VM that sends, for a part of its packets. Where the CPU is idle it can begin while the rest
+ * is being copied.
+ */
+#include "engine/engine_internal.h"
+#include "lib/clock.h"
+
+void merge_give_all(struct worker *worker)
+{
+	while (worker->fwd->notices.count > 0)
+		call_give(worker, worker->fwd->notices.count - 1);
+}
+
+static bool is_asleep(const struct port *port)
+{
+	enum vm_state state = vm_state_get(load_relaxed(&port->vm_slot));
+
+	return state == VM_STATE_BLOCKED || state == VM_STATE_UNKNOWN;
+}
+
+static bool can_begin_at_once(const struct port *port)
+{
+	int slot = load_relaxed(&port->vm_slot);
+
+	return vm_state_get(slot) == VM_STATE_BLOCKED && vm_state_cpu_is_idle(vm_state_last_cpu(slot));
+}
+
+/* The driver has said itself after how many of its buffers it wants to be told. */
+static bool has_bound(const struct port *port, const struct notice *notice)
+{
+	return notice->transmit && port->txq[notice->queue].event_idx;
+}
+
+static bool is_due(struct worker *worker, struct notice *notice, bool idle, uint64_t *now)
+{
+	const struct port *port = datapath_port(worker->pool->config.dp, notice->port);
+
+	if (!port || notice->packets >= port->notify_packets)
+		return true;
+	if (is_asleep(port) && (idle || has_bound(port, notice) || can_begin_at_once(port)))
+		return true;
+	if (*now == 0)
+		*now = clock_now_ns();
+	if (notice->since_ns == 0)
+		notice->since_ns = *now;
+	return *now - notice->since_ns >= port->notify_ns;
+}
+
+void merge_notices(struct worker *worker, bool idle)
+{
+	struct notices *notices = &worker->fwd->notices;
+	uint64_t now = 0;
+
+	if (notices->count == 0)
+		return;
+	if (!worker->pool->config.state_batching) {
+		merge_give_all(worker);
+		return;
+	}
+	for (unsigned int i = notices->count; i-- > 0;) {
+		if (is_due(worker, &notices->entries[i], idle, &now))
+			call_give(worker, i);
+	}
+}
