@@ -164,7 +164,9 @@ struct progress {
 	bool planned;        /* plans[] holds the next packet's */
 	unsigned int reason; /* != 0: the rest is lost for this reason; enum drop_reason + 1 */
 	bool empty;          /* the rest has to wait */
-	bool incomplete;     /* something was lost or waits */
+	bool over;           /* likewise, because the turn has done enough */
+	unsigned int segments_max;
+	bool incomplete; /* something was lost or waits */
 };
 
 static void lose(struct progress *p, unsigned int reason)
@@ -214,14 +216,20 @@ static bool reserve_segments(struct progress *p, struct offload_todo todo)
 	}
 	while (fwd->segment[index] < plan->segment_count) {
 		unsigned int unit = fwd->res.unit_count;
-		enum rxq_answer answer = rxq_take(p->rxq, &fwd->res,
-						  p->rxq->net_hdr_len + segment_bytes(plan, fwd->segment[index]));
+		enum rxq_answer answer;
+
+		if (unlikely(fwd->segments >= p->segments_max)) {
+			p->over = true;
+			return false;
+		}
+		answer = rxq_take(p->rxq, &fwd->res, p->rxq->net_hdr_len + segment_bytes(plan, fwd->segment[index]));
 
 		if (answer != RXQ_TAKEN)
 			return take_refused(p, answer);
 		fwd->units[unit].packet = (uint8_t)index;
 		fwd->units[unit].whole = false;
 		fwd->units[unit].segment = fwd->segment[index]++;
+		fwd->segments++;
 		fwd->unclean = true;
 	}
 	p->next++;
@@ -360,9 +368,9 @@ static void wait_for_buffers(struct progress *p)
 
 		/* One that waits already keeps its time, unless it got on meanwhile. */
 		if (wait->since_ns == 0 || wait->reason != DROP_OUT_FULL || wait->port != p->to->index ||
-		    wait->segment != fwd->segment[index])
+		    wait->segment != fwd->segment[index] || p->over)
 			wait->since_ns = forward_now(fwd);
-		wait->reason = DROP_OUT_FULL;
+		wait->reason = p->over ? TXQ_NEXT_TURN : DROP_OUT_FULL;
 		wait->segment = fwd->segment[index];
 		wait->port = p->to->index;
 		fwd->wait[index] = wait;
@@ -389,10 +397,18 @@ static unsigned int choose_queue(const struct packet *packet, uint32_t pairs)
 
 static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
 {
-	struct progress p = {.fwd = fwd, .to = to, .rxq = rxq, .delivery = delivery};
+	struct progress p = {
+		.fwd = fwd,
+		.to = to,
+		.rxq = rxq,
+		.delivery = delivery,
+		/* In this turn nothing overtakes what has to go on in the next one. */
+		.over = fwd->over && delivery->may_wait,
+		.segments_max = delivery->may_wait ? FORWARD_SEGMENTS_MAX : FORWARD_SEGMENTS_FLOOD_MAX,
+	};
 	const unsigned int queue = (unsigned int)(rxq - to->rxq);
 
-	while (p.next < delivery->count && !p.empty && !p.reason) {
+	while (p.next < delivery->count && !p.empty && !p.over && !p.reason) {
 		if (!rxq_reserve_begin(rxq, &fwd->res)) {
 			/* Others hold the queue, or the main thread changes the port; else it is down for good. */
 			if (load_acquire(&rxq->live) || load_acquire(&to->pairs_running))
@@ -417,7 +433,8 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		forward_quarantine(fwd, to, PORT_FAULT_MEMORY_SHRUNK);
 	while (unlikely(p.reason && p.next < delivery->count))
 		lose(&p, p.reason);
-	if (p.empty)
+	fwd->over |= p.over && delivery->may_wait;
+	if (unlikely(p.empty || p.over))
 		defer(&p);
 	return !p.incomplete;
 }

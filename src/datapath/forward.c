@@ -315,13 +315,13 @@ static void prepare_waits(struct forwarder *fwd, const struct txq *txq)
 	}
 }
 
-/* Returns how many of the batch's packets wait. */
+/* Returns how many of the batch's packets wait for somebody. */
 static unsigned int count_waiting(struct forwarder *fwd, const struct txq *txq)
 {
 	unsigned int waiting = 0, new_waiting = 0;
 
 	for (unsigned int i = 0; i < fwd->batch.count; i++) {
-		if (!fwd->wait[i])
+		if (!fwd->wait[i] || fwd->wait[i]->reason == TXQ_NEXT_TURN)
 			continue;
 		waiting++;
 		new_waiting += i >= fwd->batch.retried;
@@ -351,6 +351,8 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 		return 0;
 	}
 	prepare_waits(fwd, txq);
+	fwd->over = false;
+	fwd->segments = 0;
 	to = classify(fwd, txq);
 	if (likely(to != FLOW_NO_OUTPUT))
 		act_on_all(fwd, to);
@@ -380,6 +382,7 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq)
 	for (unsigned int i = 0; i < txq->waiting_count; i++) {
 		struct port *to;
 
+		ready |= txq->waiting[i].reason == TXQ_NEXT_TURN;
 		if (txq->waiting[i].reason != DROP_OUT_FULL)
 			continue;
 		if (i > 0 && txq->waiting[i].port == txq->waiting[i - 1].port)
@@ -398,7 +401,10 @@ uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq)
 	for (unsigned int i = 0; i < txq->waiting_count; i++) {
 		const struct txq_waiting *waiting = &txq->waiting[i];
 		const struct port *to = datapath_port(fwd->dp, waiting->port);
-		uint64_t bound = waiting->reason == DROP_NO_FLOW ? FORWARD_FLOW_WAIT_NS : to ? to->wait_ns : 0;
+		uint64_t bound = waiting->reason == DROP_NO_FLOW    ? FORWARD_FLOW_WAIT_NS
+				 : waiting->reason == TXQ_NEXT_TURN ? 0
+				 : to                               ? to->wait_ns
+								    : 0;
 
 		if (deadline == 0 || waiting->since_ns + bound < deadline)
 			deadline = waiting->since_ns + bound;
@@ -415,6 +421,8 @@ bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, u
 	fwd->turn_now_ns = 0;
 	memset(packet, 0, sizeof(*packet));
 	fwd->batch.plain = false;
+	fwd->over = false;
+	fwd->segments = 0;
 	fwd->wait[0] = NULL;
 	fwd->segment[0] = 0;
 	packet->net.num_buffers = 1;

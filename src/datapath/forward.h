@@ -23,6 +23,13 @@
 #define FORWARD_FLOW_WAIT_NS 100000000ULL
 #define FORWARD_FULL_WAIT_NS 10000000ULL /* default; per port by port.wait_ns */
 
+/*
+ * Segments that one turn makes of its packets; then the rest goes on in the next turn. Copies for many receivers cannot
+ * go on later: they have a larger bound, after which they are lost.
+ */
+#define FORWARD_SEGMENTS_MAX       256
+#define FORWARD_SEGMENTS_FLOOD_MAX 8192
+
 struct forwarder {
 	struct datapath *dp;
 	struct flow_counters *counters; /* of flows, by slot */
@@ -37,6 +44,8 @@ struct forwarder {
 
 	/* one turn's state, by packet of the batch; wait, waits and segment are empty unless unclean */
 	bool unclean;
+	bool over;             /* enough segments were made: what is to wait goes on in the next turn */
+	unsigned int segments; /* made in this turn */
 	struct txq_batch batch;
 	union flow_words keys[TXQ_BATCH];
 	const struct flow *flows[TXQ_BATCH];       /* what becomes of each */

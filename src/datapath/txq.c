@@ -216,8 +216,8 @@ static force_inline bool fetch_simple(const struct vring_split *ring, const stru
 	return true;
 }
 
-/* Chains of one buffer each, piece i for packet i. Returns how many from the first on are that. */
-static unsigned int fetch_all_simple(struct txq *txq, struct txq_batch *batch, unsigned int count)
+/* Chains of one buffer each, piece i for packet i. Returns how many from the first on are that; may lower *count. */
+static unsigned int fetch_all_simple(struct txq *txq, struct txq_batch *batch, unsigned int *count, uint64_t *bytes)
 {
 	const struct guest_memory *memory = txq->walk.memory;
 	const struct vring_split ring = txq->ring;
@@ -227,9 +227,12 @@ static unsigned int fetch_all_simple(struct txq *txq, struct txq_batch *batch, u
 	if (unlikely(txq->walk.hint >= memory->count))
 		return 0;
 	region = memory->regions[txq->walk.hint];
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < *count; i++) {
 		if (unlikely(!fetch_simple(&ring, &region, batch->heads[i], &batch->pieces[i])))
 			break;
+		*bytes += i >= batch->retried ? batch->pieces[i].length : 0;
+		if (unlikely(*bytes > TXQ_BYTES_MAX))
+			*count = i + 1;
 		__builtin_prefetch(batch->pieces[i].data);
 		__builtin_prefetch(batch->pieces[i].data + CACHE_LINE);
 	}
@@ -240,7 +243,8 @@ static unsigned int fetch_all_simple(struct txq *txq, struct txq_batch *batch, u
  * Walks the chains of the packets from first on, whose pieces go behind those before. Returns how many packets there
  * are then, or -1: the ring is broken.
  */
-static int fetch_chains(struct txq *txq, struct txq_batch *batch, unsigned int first, unsigned int count)
+static int fetch_chains(struct txq *txq, struct txq_batch *batch, unsigned int first, unsigned int count,
+			uint64_t bytes)
 {
 	unsigned int used = first;
 
@@ -269,6 +273,10 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, unsigned int f
 		}
 		__builtin_prefetch(batch->pieces[used].data);
 		__builtin_prefetch(batch->pieces[used].data + CACHE_LINE);
+		for (unsigned int piece = used; i >= batch->retried && piece < used + piece_count; piece++)
+			bytes += batch->pieces[piece].length;
+		if (unlikely(bytes > TXQ_BYTES_MAX))
+			return (int)i + 1;
 		used += piece_count;
 	}
 	return (int)count;
@@ -300,6 +308,7 @@ static void stage_rest(struct txq *txq, struct txq_batch *batch, unsigned int pl
 bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 {
 	unsigned int gathered = gather_heads(txq, batch), simple, plain = 0;
+	uint64_t bytes = 0;
 	int count;
 
 	batch->count = 0;
@@ -307,10 +316,10 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	batch->staged_bytes = 0;
 	if (unlikely(txq->fault != CHAIN_OK))
 		return false;
-	simple = fetch_all_simple(txq, batch, gathered);
+	simple = fetch_all_simple(txq, batch, &gathered, &bytes);
 	count = (int)gathered;
 	if (unlikely(simple < gathered)) {
-		count = fetch_chains(txq, batch, simple, gathered);
+		count = fetch_chains(txq, batch, simple, gathered, bytes);
 		if (unlikely(count < 0))
 			return false;
 	}

@@ -23,12 +23,18 @@
 
 #define TXQ_BATCH      32
 #define TXQ_PIECES_MAX (CHAIN_PIECES_MAX + 24 * TXQ_BATCH)
+/* Bytes of new packets after which a batch takes no more: what one turn does is bounded for the sake of other queues.
+ */
+#define TXQ_BYTES_MAX  (512U << 10)
+
+/* A packet's reason to wait: the turn had done enough. It waits for nobody, so it has no time bound. */
+#define TXQ_NEXT_TURN UINT16_MAX
 
 /* A packet that waits in the ring. */
 struct txq_waiting {
 	uint16_t position; /* in the available ring's count */
 	uint16_t segment;  /* where to go on, if it is sent in segments */
-	uint16_t reason;   /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over */
+	uint16_t reason;   /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over; or TXQ_NEXT_TURN */
 	uint16_t zero;
 	uint32_t port; /* it waits for (OUT_FULL) */
 	uint32_t zero2;
@@ -89,8 +95,8 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 uint16_t txq_stop(struct txq *txq); /* the base to start from again: packets that wait are taken anew */
 
 /*
- * Takes the packets that wait and new ones, TXQ_BATCH at most together. Packets that cannot be understood have
- * packet.reason set. False: the ring is broken (txq->fault).
+ * Takes the packets that wait and new ones, TXQ_BATCH at most together and new ones up to TXQ_BYTES_MAX. Packets that
+ * cannot be understood have packet.reason set. False: the ring is broken (txq->fault).
  */
 bool txq_fetch(struct txq *txq, struct txq_batch *batch);
 
