@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define PORT_RETRY_NS       (200 * NS_PER_MS)
+#define PORT_NEVER_NS       UINT64_MAX
 #define CONNECT_WAIT_MIN_NS (200 * NS_PER_MS)
 #define CONNECT_WAIT_MAX_NS NS_PER_S
 #define PORT_SOCKET_MODE    0660
@@ -96,8 +97,8 @@ static void port_connect(struct control *control, struct control_port *port, uin
 			    port->settings.wire.name, strerror(-error));
 }
 
-/* Returns whether the port still waits for something. */
-static bool port_look_after(struct control *control, struct control_port *port, uint64_t now_ns)
+/* Returns when the port wants to be looked after again. */
+static uint64_t port_look_after(struct control *control, struct control_port *port, uint64_t now_ns)
 {
 	int error;
 
@@ -113,14 +114,14 @@ static bool port_look_after(struct control *control, struct control_port *port, 
 			loop_stop(&control->loop);
 		}
 		if (error < 0)
-			return true;
+			return now_ns + PORT_RETRY_NS;
 		port->reported = false;
 	}
-	if (port->settings.wire.mode != DP_PORT_CLIENT)
-		return false;
-	if (port->info.state == DP_PORT_DOWN)
-		port_connect(control, port, now_ns);
-	return true;
+	/* When its connection is lost we are told. */
+	if (port->settings.wire.mode != DP_PORT_CLIENT || port->info.state != DP_PORT_DOWN)
+		return PORT_NEVER_NS;
+	port_connect(control, port, now_ns);
+	return port->connect_at_ns;
 }
 
 static void control_tell_ready(struct control *control)
@@ -147,17 +148,17 @@ void control_ports_expired(struct loop_timer *timer)
 	struct control *control = container_of(timer, struct control, port_timer);
 	uint64_t now = clock_now_ns();
 	struct control_port *port;
-	bool waiting = false;
+	uint64_t next = PORT_NEVER_NS;
 
 	if (control->core == NULL)
 		return;
 	TAILQ_FOREACH(port, &control->ports, next) {
 		if (!control->core_failed)
-			waiting |= port_look_after(control, port, now);
+			next = min(next, port_look_after(control, port, now));
 	}
 	control_tell_ready(control);
-	if (waiting)
-		loop_timer_start(&control->loop, timer, now + PORT_RETRY_NS);
+	if (next != PORT_NEVER_NS)
+		loop_timer_start(&control->loop, timer, next);
 	control_core_check(control);
 }
 
@@ -185,6 +186,8 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 	if (before == info->state)
 		return port;
 	port->went_down |= info->state == DP_PORT_DOWN;
+	if (info->state == DP_PORT_DOWN && port->settings.wire.mode == DP_PORT_CLIENT)
+		control_ports_watch(control);
 	log_limited(&port->log_limit, LOG_INFO, "port %s: %s%s%s", port->settings.wire.name,
 		    port_state_text(info->state), info->state == DP_PORT_QUARANTINED ? ": " : "",
 		    info->state == DP_PORT_QUARANTINED ? info->fault : "");
