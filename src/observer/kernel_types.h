@@ -27,6 +27,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	char comm[16];
+	void *bpf_storage; /* NULL: no map has anything for this task */
 };
 
 struct cfs_rq {
