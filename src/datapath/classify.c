@@ -107,7 +107,7 @@ static uint32_t common_output(const struct forwarder *fwd)
 static bool all_are_like_last(struct forwarder *fwd, const struct txq *txq)
 {
 	const struct packet *packets = fwd->batch.packets;
-	const unsigned int count = fwd->batch.count;
+	const unsigned int length = fwd->batch.count;
 	uint64_t front, back, diff = 0;
 
 	packet_parse_l2(&packets[0], txq->port, &fwd->keys[0].key);
@@ -117,7 +117,7 @@ static bool all_are_like_last(struct forwarder *fwd, const struct txq *txq)
 	/* Addresses and type are 14 bytes. */
 	memcpy(&front, packets[0].head, sizeof(front));
 	memcpy(&back, packets[0].head + 6, sizeof(back));
-	for (unsigned int i = 1; i < count; i++) {
+	for (unsigned int i = 1; i < length; i++) {
 		uint64_t words[2];
 
 		memcpy(&words[0], packets[i].head, sizeof(words[0]));
@@ -164,7 +164,7 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 		}
 	}
 	stats_add(&fwd->worker_stats->flow_hits_last, hits);
-	fwd->one_flow = hits == batch->count;
+	fwd->one_flow = last->flow && hits == batch->count;
 	if (likely(fwd->one_flow))
 		return last->flow->output;
 	if (wanted) {
