@@ -402,7 +402,7 @@ bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to)
 
 bool txq_pending(const struct txq *txq)
 {
-	return txq->waiting_count < TXQ_BATCH && load_acquire(&txq->ring.avail->idx) != txq->last_avail;
+	return txq_has_room(txq) && load_acquire(&txq->ring.avail->idx) != txq->last_avail;
 }
 
 void txq_kicks_off(struct txq *txq)

@@ -112,6 +112,12 @@ bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to);
 /* True if there are packets that were not taken yet and there is room for them. */
 bool txq_pending(const struct txq *txq);
 
+/* Whether another packet would be taken: so many wait at most. */
+static inline bool txq_has_room(const struct txq *txq)
+{
+	return txq->waiting_count < TXQ_BATCH;
+}
+
 /* Where the next packet will be; and, for whoever no longer has the queue, whether there is one by now. */
 static inline uint16_t txq_position(const struct txq *txq)
 {

@@ -36,7 +36,9 @@ static bool can_begin_at_once(const struct port *port)
 /* The driver has said itself after how many of its buffers it wants to be told. */
 static bool has_bound(const struct port *port, const struct notice *notice)
 {
-	return notice->transmit && port->txq[notice->queue].event_idx;
+	const struct txq *txq = &port->txq[notice->queue];
+
+	return notice->transmit && load_acquire(&txq->live) && txq->event_idx;
 }
 
 static bool is_due(struct worker *worker, struct notice *notice, bool idle, uint64_t *now)

@@ -197,6 +197,7 @@ static enum parting part(struct worker *worker, uint32_t position, uint64_t *dea
 	uint32_t *claim = claim_of(worker, id);
 	struct txq *txq = find_queue(worker, id);
 	uint16_t seen;
+	bool room;
 
 	if (!claim_begin(claim, worker->index)) {
 		unlist(worker, position);
@@ -214,11 +215,14 @@ static enum parting part(struct worker *worker, uint32_t position, uint64_t *dea
 	*deadline = forward_deadline(worker->fwd, txq);
 	if (load_relaxed(&worker->pool->seats[id].polled))
 		*deadline = clock_now_ns() + POLLED_NS;
-	if (*deadline) {
-		claim_end(claim, worker->index);
-		return PARTING_WAITS;
-	}
 	seen = txq_position(txq);
+	if (*deadline) {
+		room = txq_has_room(txq);
+		claim_end(claim, worker->index);
+		full_barrier();
+		/* As long as we were busy with it, whoever was kicked has left it to us. */
+		return room && txq_has_at(txq, seen) ? PARTING_READY : PARTING_WAITS;
+	}
 	claim_let_go(claim);
 	full_barrier();
 	unlist(worker, position);
@@ -234,6 +238,8 @@ static bool arm(struct worker *worker, uint64_t *deadline)
 	bool ready = false, waiting = false;
 
 	*deadline = 0;
+	/* Before the receivers are asked for kicks: they may come at once. */
+	store_release(&worker->has_waiting, worker->active_count > 0);
 	for (uint32_t i = worker->active_count; i-- > 0;) {
 		uint64_t until = 0;
 
