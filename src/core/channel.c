@@ -30,6 +30,7 @@ struct channel {
 	struct loop_io listen_io;
 	struct loop_io conn_io; /* fd -1: no controller */
 	uint64_t events_lost;
+	bool upcalls_wait; /* for room */
 	struct message request;
 	/* what has to be sent before the next request is read */
 	struct message answer;
@@ -44,6 +45,20 @@ struct request {
 	int fd; /* -1, or the one that came along; a handler that keeps it sets it to -1 */
 };
 
+/* What to wait for when there is nothing to answer. */
+static uint32_t idle_events(const struct channel *channel)
+{
+	return channel->upcalls_wait ? EPOLLIN | EPOLLOUT : EPOLLIN;
+}
+
+static void resume_upcalls(struct channel *channel)
+{
+	if (!channel->upcalls_wait)
+		return;
+	channel->upcalls_wait = false;
+	core_wake(channel->core);
+}
+
 static void drop_controller(struct channel *channel)
 {
 	if (channel->conn_io.fd < 0)
@@ -53,6 +68,7 @@ static void drop_controller(struct channel *channel)
 	channel->conn_io.fd = -1;
 	channel->answer_size = 0;
 	channel->dump = NULL;
+	resume_upcalls(channel);
 }
 
 /* 0, -EAGAIN (no room), or the connection is gone. */
@@ -92,15 +108,37 @@ static void answer(struct channel *channel, uint16_t flags, int status, const vo
 	channel->answer_size = sizeof(message->header) + size;
 }
 
-void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size)
+static int send_event(struct channel *channel, enum dp_type type, const void *payload, size_t size)
 {
-	struct message message = {.header = {.type = (uint16_t)type}};
+	struct message message;
 
 	if (!channel || channel->conn_io.fd < 0)
-		return;
+		return -ENOTCONN;
+	message.header = (struct dp_header){.type = (uint16_t)type};
 	memcpy(message.payload, payload, size);
-	if (send_message(channel, &message, sizeof(message.header) + size))
+	return send_message(channel, &message, sizeof(message.header) + size);
+}
+
+void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size)
+{
+	int error = send_event(channel, type, payload, size);
+
+	if (error && error != -ENOTCONN)
 		channel->events_lost++;
+}
+
+int channel_upcalls(struct channel *channel, const struct dp_upcall *upcalls, unsigned int count)
+{
+	int error = send_event(channel, DP_EVENT_UPCALL, upcalls, count * sizeof(*upcalls));
+
+	if (error != -EAGAIN)
+		return error ? -ENOTCONN : 0;
+	channel->upcalls_wait = true;
+	/* While an answer waits for room, what follows is decided behind it. */
+	if (!channel->answer_size && !channel->dump &&
+	    loop_modify(&channel->core->loop, &channel->conn_io, idle_events(channel)))
+		return -ENOTCONN;
+	return -EAGAIN;
 }
 
 static void handle_hello(struct channel *channel, struct request *request)
@@ -222,8 +260,7 @@ static void handle_flow_add(struct channel *channel, struct request *request)
 		error = flow_table_add(channel->core->dp.flows, &add->key, &add->mask, add->actions, add->action_count,
 				       add->cookie, &id.id);
 	answer(channel, 0, error, &id, sizeof(id));
-	if (!error)
-		worker_pool_wake(channel->core->pool);
+	channel->core->flows_added |= !error;
 }
 
 static void handle_flow_del(struct channel *channel, struct request *request)
@@ -297,7 +334,7 @@ static void send_pending(struct channel *channel)
 		if (channel->answer_size)
 			return;
 		if (!channel->dump) {
-			if (loop_modify(&channel->core->loop, &channel->conn_io, EPOLLIN))
+			if (loop_modify(&channel->core->loop, &channel->conn_io, idle_events(channel)))
 				drop_controller(channel);
 			return;
 		}
@@ -321,6 +358,13 @@ static void on_request(struct loop_io *io, uint32_t events)
 		else
 			send_pending(channel);
 		return;
+	}
+	if (channel->upcalls_wait && (events & EPOLLOUT)) {
+		resume_upcalls(channel);
+		if (loop_modify(&channel->core->loop, io, EPOLLIN)) {
+			drop_controller(channel);
+			return;
+		}
 	}
 	size = fdpass_recv(io->fd, &channel->request, sizeof(channel->request), &fd, 1, &fd_count);
 	if (size == -EAGAIN)

@@ -19,4 +19,10 @@ void channel_close(struct channel *channel);
 /* Sends an event if there is a controller that takes it; lost otherwise. */
 void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size);
 
+/*
+ * Sends 1 to DP_UPCALLS_MAX upcalls as one event. 0, -ENOTCONN (there is no controller), or -EAGAIN: it does not read
+ * fast enough, and core_wake() is called when it may take them.
+ */
+int channel_upcalls(struct channel *channel, const struct dp_upcall *upcalls, unsigned int count);
+
 #endif

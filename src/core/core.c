@@ -19,30 +19,55 @@
 #include "lib/log.h"
 #include "vhost/guest_memory.h"
 
-/* Upcalls sent in one go, before other descriptors have their turn. */
-#define UPCALLS_A_ROUND 256
+/* Messages of upcalls sent in one go, before other descriptors have their turn. */
+#define UPCALL_MESSAGES_A_ROUND 4
+
+void core_wake(struct core *core)
+{
+	const uint64_t one = 1;
+
+	/* A full counter means that it has been woken already. */
+	if (write(core->dp.event_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void fetch_upcalls(struct core *core)
+{
+	struct upcall upcall;
+
+	while (core->upcall_count < DP_UPCALLS_MAX && worker_pool_upcall(core->pool, &upcall)) {
+		core->upcalls[core->upcall_count++] = (struct dp_upcall){.key = upcall.key, .length = upcall.length};
+	}
+}
+
+/*
+ * What the controller does not read in time waits in the workers' rings, where each queue has a bounded part of it,
+ * and so does not keep others' upcalls out of the socket.
+ */
+static void send_upcalls(struct core *core)
+{
+	for (unsigned int i = 0; i < UPCALL_MESSAGES_A_ROUND; i++) {
+		fetch_upcalls(core);
+		if (!core->upcall_count)
+			return;
+		if (channel_upcalls(core->channel, core->upcalls, core->upcall_count) == -EAGAIN)
+			return;
+		core->upcall_count = 0;
+	}
+	/* Perhaps there are more: come back. */
+	core_wake(core);
+}
 
 static void on_event(struct loop_io *io, uint32_t events)
 {
 	struct core *core = container_of(io, struct core, event_io);
-	const uint64_t one = 1;
-	struct upcall upcall;
 	uint64_t value;
-	unsigned int sent = 0;
 
 	(void)events;
 	if (read(io->fd, &value, sizeof(value)) < 0)
 		return;
 	core_port_check_faults(core);
-	while (sent < UPCALLS_A_ROUND && worker_pool_upcall(core->pool, &upcall)) {
-		struct dp_upcall event = {.key = upcall.key, .length = upcall.length};
-
-		channel_event(core->channel, DP_EVENT_UPCALL, &event, sizeof(event));
-		sent++;
-	}
-	/* Perhaps there are more: come back. */
-	if (sent == UPCALLS_A_ROUND && write(io->fd, &one, sizeof(one)) < 0)
-		return;
+	send_upcalls(core);
 }
 
 int core_open(struct core *core, const struct core_config *config)
@@ -129,6 +154,10 @@ int core_run(struct core *core)
 		if (error)
 			return error;
 		statistics_vm_states(&core->stats, vm_state_available());
+		if (core->flows_added) {
+			core->flows_added = false;
+			worker_pool_wake(core->pool);
+		}
 		flow_table_reclaim(core->dp.flows);
 	}
 	return 0;

@@ -43,6 +43,9 @@ struct core {
 	struct core_port *ports[FLOW_PORTS_MAX];
 	uint64_t instance;
 	struct loop_io event_io;
+	bool flows_added;          /* in this round: packets may be waiting for them */
+	unsigned int upcall_count; /* that wait for the controller to read */
+	struct dp_upcall upcalls[DP_UPCALLS_MAX];
 };
 
 /*
@@ -52,6 +55,8 @@ struct core {
 int core_open(struct core *core, const struct core_config *config);
 int core_start(struct core *core);
 int core_run(struct core *core);
+/* Workers, or what became possible, need the main thread's attention in its next round. */
+void core_wake(struct core *core);
 /* Stops the workers, ends all connections, frees everything. Also after a start that failed half-way. */
 void core_close(struct core *core);
 

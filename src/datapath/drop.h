@@ -19,7 +19,8 @@
 	X(OFFLOAD_INVALID, "offload-invalid", "the net header asks for an impossible checksum or segmentation")       \
 	X(OFFLOAD_UNNEGOTIATED, "offload-unnegotiated", "the net header uses an offload that was not negotiated")     \
 	X(HEADERS_TOO_LONG, "headers-too-long", "the packet's headers do not fit into what segmentation can rewrite") \
-	X(UPCALL_LIMIT, "upcall-limit", "too many packets without a flow were sent up, or nobody takes them")         \
+	X(UPCALL_LIMIT, "upcall-limit",                                                                               \
+	  "too many packets without a flow were sent up and not answered, or nobody takes them")                      \
 	X(NO_FLOW, "no-flow", "no flow came within the time that a packet may wait for one")                          \
 	/* what the control plane decided */                                                                          \
 	X(FLOW_DROP, "flow-drop", "a flow without an output")                                                         \

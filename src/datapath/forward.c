@@ -17,9 +17,13 @@
 #include "datapath/classify.h"
 #include "lib/clock.h"
 
-/* Misses that one queue may send up: this many at once, and one per UPCALL_COST_NS on average. */
-#define UPCALL_BURST   256
-#define UPCALL_COST_NS 500000ULL
+/*
+ * Misses that one queue may send up: an answer gives back what its question took, so that whoever is answered goes as
+ * fast as the answers come, with at most TXQ_BATCH on their way. Without answers it is this many at once, and one per
+ * UPCALL_COST_NS on average: then misses are lost, but what has a flow does not wait behind them.
+ */
+#define UPCALL_BURST   128
+#define UPCALL_COST_NS 5000000ULL
 
 struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, struct stats_port *stats,
 				   struct stats_worker *worker_stats)
@@ -128,45 +132,65 @@ static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)
 	return txq->upcall_credit_ns + UPCALL_COST_NS <= now;
 }
 
+/* What the batch's packets have waited for has come. */
+static void refund_answers(struct forwarder *fwd, struct txq *txq)
+{
+	for (unsigned int i = 0; i < fwd->batch.retried; i++) {
+		struct txq_waiting *wait = &fwd->waits[i];
+
+		if (!fwd->flows[i])
+			continue;
+		txq->upcall_credit_ns -= wait->charged * UPCALL_COST_NS;
+		wait->charged = 0;
+	}
+}
+
+static bool is_asked_for(const struct txq_waiting *wait, uint64_t now)
+{
+	return wait->asked > 0 && now - wait->since_ns < wait->asked * UPCALL_RESEND_NS;
+}
+
 /* The packet has no flow: it waits for one that the control plane is asked for. */
 static void miss(struct forwarder *fwd, struct txq *txq, unsigned int index)
 {
 	struct txq_waiting *wait = &fwd->waits[index];
 	uint64_t now = forward_now(fwd);
 	struct flow_key key;
-	bool first = wait->since_ns == 0;
 
-	if (wait->reason != DROP_NO_FLOW)
-		wait->since_ns = 0;
-	if (wait->since_ns == 0)
-		wait->since_ns = now;
-	wait->reason = DROP_NO_FLOW;
+	fwd->unclean = true;
+	if (wait->since_ns == 0 || wait->reason != DROP_NO_FLOW)
+		*wait = (struct txq_waiting){.segment = wait->segment, .reason = DROP_NO_FLOW, .since_ns = now};
 	if (now - wait->since_ns > FORWARD_FLOW_WAIT_NS) {
-		lose(fwd, txq->port, index, DROP_NO_FLOW);
+		lose(fwd, txq->port, index, wait->asked ? DROP_NO_FLOW : DROP_UPCALL_LIMIT);
 		return;
 	}
+	fwd->wait[index] = wait;
+	if (is_asked_for(wait, now))
+		return;
 	packet_parse(&fwd->batch.packets[index], txq->port, PACKET_DEPTH_L4, &key);
 	if (fwd->firsts[index])
 		key.stage = (uint8_t)fwd->firsts[index]->next_stage;
 	switch (upcall_put(&fwd->upcalls, &key, fwd->batch.packets[index].length, now, has_upcall_credit(fwd, txq))) {
 	case UPCALL_SENT:
 		txq->upcall_credit_ns += UPCALL_COST_NS;
+		wait->asked++;
+		wait->charged++;
 		stats_add(&fwd->stats[txq->port].upcalls, 1);
 		stats_add(&fwd->worker_stats->flow_misses, 1);
-		wake_main(fwd);
+		fwd->upcalls_sent = true;
 		break;
 	case UPCALL_PENDING:
+		wait->asked++;
 		break;
 	case UPCALL_REFUSED:
-		/* Whoever has too many misses loses packets, but takes nobody else's upcalls. */
-		if (first) {
-			lose(fwd, txq->port, index, DROP_UPCALL_LIMIT);
-			return;
-		}
+		if (wait->asked)
+			break;
+		fwd->wait[index] = NULL;
+		lose(fwd, txq->port, index, DROP_UPCALL_LIMIT);
+		break;
+	case UPCALL_FULL:
 		break;
 	}
-	fwd->wait[index] = wait;
-	fwd->unclean = true;
 }
 
 static void expire(struct forwarder *fwd, struct port *port, unsigned int index)
@@ -354,10 +378,16 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	fwd->over = false;
 	fwd->segments = 0;
 	to = classify(fwd, txq);
+	if (unlikely(batch->retried))
+		refund_answers(fwd, txq);
 	if (likely(to != FLOW_NO_OUTPUT))
 		act_on_all(fwd, to);
 	else
 		act(fwd, txq);
+	if (unlikely(fwd->upcalls_sent)) {
+		fwd->upcalls_sent = false;
+		wake_main(fwd);
+	}
 	count_received(fwd, txq);
 	stats_add(&fwd->worker_stats->turns, 1);
 	progress = batch->count;

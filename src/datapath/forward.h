@@ -50,6 +50,7 @@ struct forwarder {
 	union flow_words keys[TXQ_BATCH];
 	const struct flow *flows[TXQ_BATCH];       /* what becomes of each */
 	const struct flow *firsts[TXQ_BATCH];      /* the first stage's flow that led to it, or NULL */
+	bool upcalls_sent;                         /* in this turn: the main thread is to be woken */
 	bool one_flow;                             /* it is the queue's last one for all of them */
 	const struct txq_waiting *wait[TXQ_BATCH]; /* what txq_complete gets */
 	struct txq_waiting waits[TXQ_BATCH];

@@ -35,9 +35,10 @@ struct txq_waiting {
 	uint16_t position; /* in the available ring's count */
 	uint16_t segment;  /* where to go on, if it is sent in segments */
 	uint16_t reason;   /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over; or TXQ_NEXT_TURN */
-	uint16_t zero;
-	uint32_t port; /* it waits for (OUT_FULL) */
-	uint32_t zero2;
+	uint8_t asked;     /* how often its flow was asked for (NO_FLOW) */
+	uint8_t charged;   /* how often with an upcall of its own */
+	uint32_t port;     /* it waits for (OUT_FULL) */
+	uint32_t zero;
 	uint64_t since_ns;
 };
 
@@ -71,7 +72,7 @@ struct txq {
 	enum chain_verdict fault;
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
-	uint64_t upcall_credit_ns; /* token bucket of misses sent up */
+	uint64_t upcall_credit_ns; /* token bucket of misses sent up and not answered */
 	struct txq_last last;
 };
 

@@ -5,8 +5,6 @@
  */
 #include "datapath/upcall.h"
 
-#define RESEND_NS 20000000ULL
-
 static uint64_t upcall_hash(const struct flow_key *key)
 {
 	union flow_words words = {.key = *key};
@@ -29,10 +27,12 @@ enum upcall_answer upcall_put(struct upcall_ring *ring, const struct flow_key *k
 
 	if (ring->recent[slot].hash == hash && now_ns < ring->recent[slot].until_ns)
 		return UPCALL_PENDING;
-	if (!credit || head - load_acquire(&ring->tail) >= UPCALL_RING_SIZE)
+	if (!credit)
 		return UPCALL_REFUSED;
+	if (head - load_acquire(&ring->tail) >= UPCALL_RING_SIZE)
+		return UPCALL_FULL;
 	ring->recent[slot].hash = hash;
-	ring->recent[slot].until_ns = now_ns + RESEND_NS;
+	ring->recent[slot].until_ns = now_ns + UPCALL_RESEND_NS;
 	ring->entries[head % UPCALL_RING_SIZE].key = *key;
 	ring->entries[head % UPCALL_RING_SIZE].length = length;
 	store_release(&ring->head, head + 1);

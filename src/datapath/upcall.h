@@ -14,8 +14,9 @@
 #include "datapath/flow.h"
 #include "lib/compiler.h"
 
-#define UPCALL_RING_SIZE 256
-#define UPCALL_RECENT    64
+#define UPCALL_RING_SIZE 1024
+#define UPCALL_RECENT    256
+#define UPCALL_RESEND_NS 20000000ULL /* after so long an upcall may be lost on its way */
 
 struct upcall {
 	struct flow_key key; /* in full depth */
@@ -36,7 +37,8 @@ struct upcall_ring {
 enum upcall_answer {
 	UPCALL_SENT,
 	UPCALL_PENDING, /* the same key is on its way already */
-	UPCALL_REFUSED, /* the ring is full, or the caller has no credit */
+	UPCALL_REFUSED, /* the caller has no credit */
+	UPCALL_FULL,    /* the ring is: later */
 };
 
 /* For a key of a packet that met no flow. The main thread has to be woken after UPCALL_SENT. */

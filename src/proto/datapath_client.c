@@ -98,18 +98,26 @@ static void terminate_port_info(struct dp_port_info *info)
 	terminate(info->fault, sizeof(info->fault));
 }
 
-/* Turns the packet in client->message into an event; false if it is none that we know. */
-static bool client_parse_event(const struct datapath_client *client, struct datapath_event *event)
+/* How many events the packet in client->message holds. */
+static unsigned int client_event_count(const struct datapath_client *client)
 {
-	const void *payload;
+	size_t upcalls = (client->message_size - sizeof(struct dp_header)) / sizeof(struct dp_upcall);
+
+	return client->message.header.type == DP_EVENT_UPCALL ? (unsigned int)min(upcalls, (size_t)DP_UPCALLS_MAX) : 1;
+}
+
+/* Turns the packet in client->message into its event number `i`; false if it is none that we know. */
+static bool client_parse_event(const struct datapath_client *client, unsigned int i, struct datapath_event *event)
+{
+	const uint8_t *payload;
 
 	event->type = client->message.header.type;
 	switch (event->type) {
 	case DP_EVENT_UPCALL:
-		payload = client_payload(client, sizeof(event->upcall));
+		payload = client_payload(client, (i + 1) * sizeof(event->upcall));
 		if (payload == NULL)
 			return false;
-		memcpy(&event->upcall, payload, sizeof(event->upcall));
+		memcpy(&event->upcall, payload + i * sizeof(event->upcall), sizeof(event->upcall));
 		return true;
 	case DP_EVENT_PORT:
 		payload = client_payload(client, sizeof(event->port));
@@ -129,16 +137,18 @@ static bool client_parse_event(const struct datapath_client *client, struct data
 	}
 }
 
-static void client_queue_event(struct datapath_client *client)
+static void client_queue_events(struct datapath_client *client)
 {
-	unsigned int last = (client->first_event + client->event_count) % DATAPATH_CLIENT_EVENTS;
+	unsigned int count = client_event_count(client);
 
-	if (client->event_count == DATAPATH_CLIENT_EVENTS) {
-		client->lost_events++;
-		return;
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int last = (client->first_event + client->event_count) % DATAPATH_CLIENT_EVENTS;
+
+		if (client->event_count == DATAPATH_CLIENT_EVENTS)
+			client->lost_events++;
+		else if (client_parse_event(client, i, &client->events[last]))
+			client->event_count++;
 	}
-	if (client_parse_event(client, &client->events[last]))
-		client->event_count++;
 }
 
 static uint32_t event_port(const struct datapath_event *event)
@@ -226,7 +236,7 @@ static int client_answer(struct datapath_client *client, enum dp_type type, uint
 		if (error < 0)
 			return error;
 		if (header->sequence == 0)
-			client_queue_event(client);
+			client_queue_events(client);
 		else if (header->sequence == client->sequence && header->type == type)
 			return header->status > 0 ? -EPROTO : header->status;
 	}
@@ -318,20 +328,18 @@ uint64_t datapath_client_lost(const struct datapath_client *client)
 
 int datapath_client_event(struct datapath_client *client, struct datapath_event *event)
 {
-	if (client->event_count > 0) {
-		*event = client->events[client->first_event];
-		client->first_event = (client->first_event + 1) % DATAPATH_CLIENT_EVENTS;
-		client->event_count--;
-		return 0;
-	}
-	for (;;) {
+	while (client->event_count == 0) {
 		int error = client_receive(client);
 
 		if (error < 0)
 			return error;
-		if (client->message.header.sequence == 0 && client_parse_event(client, event))
-			return 0;
+		if (client->message.header.sequence == 0)
+			client_queue_events(client);
 	}
+	*event = client->events[client->first_event];
+	client->first_event = (client->first_event + 1) % DATAPATH_CLIENT_EVENTS;
+	client->event_count--;
+	return 0;
 }
 
 int datapath_client_port_add(struct datapath_client *client, const struct dp_port_add *config, int listener,

@@ -25,6 +25,7 @@
 #define DP_PORTS_MAX   FLOW_PORTS_MAX
 #define DP_NAME_SIZE   32   /* port and bridge names, NUL included: [A-Za-z0-9._-]+ */
 #define DP_PATH_SIZE   108  /* a Unix socket's path, NUL included */
+#define DP_UPCALLS_MAX 64   /* of one message */
 #define DP_PACKET_MAX  1600 /* bytes of frame in PACKET_OUT */
 
 enum dp_type {
@@ -38,7 +39,7 @@ enum dp_type {
 	DP_FLOW_DUMP,    /* nothing -> dp_flow_info each */
 	DP_PACKET_OUT,   /* dp_packet_out -> nothing; best effort */
 
-	DP_EVENT_UPCALL = 64, /* dp_upcall: a packet without a flow waits */
+	DP_EVENT_UPCALL = 64, /* dp_upcall, 1 to DP_UPCALLS_MAX of them: each a packet that waits for a flow */
 	DP_EVENT_PORT,        /* dp_port_info: a port's state changed */
 	DP_EVENT_ANNOUNCE,    /* dp_announce: a front end asks that its MAC be announced (SEND_RARP) */
 };

@@ -220,6 +220,105 @@ static void a_miss_without_an_answer(void **state)
 	stop(&room);
 }
 
+/* Answers the upcalls of one port with flows to `to`, in the order in which they come, until `count` are answered. */
+static unsigned int answer_upcalls(struct room *room, unsigned int from, unsigned int to, unsigned int count)
+{
+	unsigned int answered = 0;
+	struct datapath_event event;
+
+	while (answered < count && datapath_client_event(room->bed.client, &event) == 0) {
+		if (event.type != DP_EVENT_UPCALL || event.upcall.key.in_port != room->ports[from])
+			continue;
+		testbed_flow(&room->bed, room->ports[from], event.upcall.key.eth_dst, &room->ports[to], 1);
+		answered++;
+	}
+	return answered;
+}
+
+/* Who is answered may ask on: a thousand addresses cost no packet, at whatever rate they come. */
+static void answers_are_credit(void **state)
+{
+	static struct room room;
+	uint8_t frame[64], got[64];
+	struct stats_port stats;
+	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint32_t sent = 0, received = 0;
+	struct netfront_frame frames[32];
+
+	(void)state;
+	start(&room, 1);
+	testbed_frame(frame, sizeof(frame), 0, 1, 0);
+	while (received < 1000 && clock_now_ns() < deadline) {
+		int n;
+
+		memcpy(frame + 2, &sent, 4);
+		if (sent < 1000 && netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)) == 0)
+			sent++;
+		answer_upcalls(&room, 0, 1, 64);
+		n = netfront_receive(room.ends[1], 0, frames, ARRAY_SIZE(frames));
+		assert_true(n >= 0);
+		for (int i = 0; i < n; i++) {
+			assert_int_equal(netfront_frame_copy(&frames[i], 0, got, sizeof(got)), sizeof(got));
+			assert_memory_equal(got + 2, &received, 4);
+			received++;
+		}
+		assert_true(netfront_recycle(room.ends[1], 0) >= 0);
+		testbed_stats(&room.bed, room.ports[0], &stats);
+		/* A machine that is slower than the packets' patience proves nothing. */
+		if (stats.drops[DROP_NO_FLOW])
+			break;
+	}
+	assert_int_equal(stats.drops[DROP_UPCALL_LIMIT], 0);
+	if (!stats.drops[DROP_NO_FLOW])
+		assert_int_equal(received, 1000);
+	stop(&room);
+}
+
+/* A port that scans addresses gets no answers; another one asks beside it, and does. */
+static void a_scan_harms_nobody_else(void **state)
+{
+	static struct room room;
+	uint8_t scan[64], frame[64], got[64];
+	struct stats_port stats;
+	uint32_t number = 0, received = 0;
+	uint64_t begin = clock_now_ns();
+
+	(void)state;
+	start(&room, 1);
+	testbed_frame(scan, sizeof(scan), 0, 3, 0);
+	do {
+		memcpy(scan + 2, &number, 4);
+		number += netfront_send_frame(room.ends[2], 0, scan, sizeof(scan)) == 0;
+		forget_events(&room.bed);
+		testbed_stats(&room.bed, room.ports[2], &stats);
+	} while (!stats.drops[DROP_UPCALL_LIMIT] && clock_now_ns() - begin < PATIENCE);
+	assert_int_not_equal(stats.drops[DROP_UPCALL_LIMIT], 0);
+	for (uint32_t round = 0; round < 50; round++) {
+		uint64_t sent = clock_now_ns();
+
+		testbed_frame(frame, sizeof(frame), (uint8_t)(100 + round), 1, round);
+		assert_int_equal(netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)), 0);
+		for (unsigned int answered = 0; !answered && clock_now_ns() - sent < PATIENCE;) {
+			for (unsigned int i = 0; i < 32; i++) {
+				memcpy(scan + 2, &number, 4);
+				number += netfront_send_frame(room.ends[2], 0, scan, sizeof(scan)) == 0;
+			}
+			answered = answer_upcalls(&room, 0, 1, 1);
+		}
+		if (clock_now_ns() - sent > 50 * NS_PER_MS)
+			continue;
+		assert_int_equal(testbed_receive(room.ends[1], 0, NULL, got, sizeof(got)), sizeof(got));
+		/* What an earlier, slower round left behind comes first. */
+		while (memcmp(got, frame, sizeof(frame)) != 0)
+			assert_int_equal(testbed_receive(room.ends[1], 0, NULL, got, sizeof(got)), sizeof(got));
+		received++;
+	}
+	assert_int_not_equal(received, 0);
+	testbed_stats(&room.bed, room.ports[0], &stats);
+	assert_int_equal(stats.drops[DROP_UPCALL_LIMIT], 0);
+	stop(&room);
+}
+
 /* masks */
 
 /* A frame of this kind, changed at one place; a flow with a mask of the field that this place is. */
@@ -757,6 +856,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_miss_waits_for_its_flow),
 		cmocka_unit_test(a_miss_without_an_answer),
+		cmocka_unit_test(answers_are_credit),
+		cmocka_unit_test(a_scan_harms_nobody_else),
 		cmocka_unit_test(masks_of_every_field),
 		cmocka_unit_test(masks_side_by_side),
 		cmocka_unit_test(two_stages),

@@ -274,6 +274,35 @@ static void test_events(void **state)
 	end(client);
 }
 
+/* Upcalls come many in a message; one that is cut off is left out. */
+static void test_upcalls_together(void **state)
+{
+	struct dp_upcall upcalls[6];
+	struct datapath_client *client;
+	struct datapath_event got;
+	const uint32_t lengths[] = {0, 1, 2, 3, 4, 5, 0, 1, 0, 1};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(upcalls); i++)
+		upcalls[i] = (struct dp_upcall){.key = {.in_port = 3}, .length = i};
+	event(DP_EVENT_UPCALL, upcalls, sizeof(upcalls));
+	event(DP_EVENT_UPCALL, upcalls, 3 * sizeof(upcalls[0]) - 1);
+	answer(DP_FLOW_DEL, 0, NULL, 0);
+	event(DP_EVENT_UPCALL, upcalls, 2 * sizeof(upcalls[0]));
+	answer(DP_FLOW_DEL, 0, NULL, 0);
+	client = begin();
+	assert_int_equal(datapath_client_flow_del(client, 0), 0);
+	assert_int_equal(datapath_client_flow_del(client, 0), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(lengths); i++) {
+		assert_int_equal(datapath_client_event(client, &got), 0);
+		assert_int_equal(got.type, DP_EVENT_UPCALL);
+		assert_int_equal(got.upcall.length, lengths[i]);
+	}
+	assert_false(datapath_client_waiting(client));
+	assert_int_equal(datapath_client_lost(client), 0);
+	end(client);
+}
+
 static void test_many_events(void **state)
 {
 	struct dp_upcall upcall = {.key = {.in_port = 3}};
@@ -355,8 +384,10 @@ static void test_dumps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nobody), TEST(test_other_version), TEST(test_requests), TEST(test_answers_in_need_of_doubt),
-		TEST(test_events), TEST(test_many_events),   TEST(test_dumps),
+		TEST(test_nobody),      TEST(test_other_version),
+		TEST(test_requests),    TEST(test_answers_in_need_of_doubt),
+		TEST(test_events),      TEST(test_upcalls_together),
+		TEST(test_many_events), TEST(test_dumps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

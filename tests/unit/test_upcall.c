@@ -94,7 +94,7 @@ static void no_more_than_there_is_room_for(void **state)
 		assert_int_equal(upcall_put(ring, &key, 60, NS_PER_S, true), UPCALL_SENT);
 	}
 	key = key_of(UPCALL_RING_SIZE);
-	assert_int_equal(upcall_put(ring, &key, 60, NS_PER_S, true), UPCALL_REFUSED);
+	assert_int_equal(upcall_put(ring, &key, 60, NS_PER_S, true), UPCALL_FULL);
 	assert_true(upcall_get(ring, &upcall));
 	/* What was refused was not noted as sent. */
 	assert_int_equal(upcall_put(ring, &key, 60, NS_PER_S, true), UPCALL_SENT);
@@ -107,7 +107,7 @@ static void *put_all(void *arg)
 	for (uint32_t i = 0; i < 50000; i++) {
 		struct flow_key key = key_of(i);
 
-		while (upcall_put(ring, &key, i, NS_PER_S, true) == UPCALL_REFUSED)
+		while (upcall_put(ring, &key, i, NS_PER_S, true) == UPCALL_FULL)
 			sched_yield();
 	}
 	return NULL;
