@@ -22,12 +22,12 @@ struct command {
 	uint8_t data[COMMAND_MAX];
 };
 
-void control_queue_start(struct control_queue *queue, const struct vring_split *ring, const struct guest_memory *memory,
+void control_queue_start(struct control_queue *queue, const struct vring_any *ring, const struct guest_memory *memory,
 			 uint64_t features, uint16_t base)
 {
 	queue->ring = *ring;
 	queue->walk = (struct chain_walk){
-		.ring = &queue->ring,
+		.ring = &queue->ring.split,
 		.memory = memory,
 		.indirect = features & VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC),
 		.mixed = true,
@@ -35,7 +35,10 @@ void control_queue_start(struct control_queue *queue, const struct vring_split *
 	queue->features = features;
 	queue->last_avail = base;
 	queue->live = true;
-	WRITE_ONCE(ring->used->flags, 0);
+	if (ring->is_packed)
+		vring_packed_event_store(ring->packed.device, vring_packed_event_of(0, VRING_PACKED_EVENT_FLAG_ENABLE));
+	else
+		WRITE_ONCE(ring->split.used->flags, 0);
 }
 
 static bool gather(const struct control_queue *queue, unsigned int readable, struct command *command)
@@ -121,21 +124,28 @@ static bool carry_out(struct control_queue *queue, const struct command *command
 	}
 }
 
-static void answer(struct control_queue *queue, uint16_t head, uint32_t written)
+static void answer(struct control_queue *queue, struct chain_extent extent, uint32_t written)
 {
-	struct vring_used_elem *elem = &queue->ring.used->ring[queue->last_avail & queue->ring.mask];
+	const struct vring_split *ring = &queue->ring.split;
+	struct vring_used_elem *elem;
 
-	elem->id = head;
+	if (queue->ring.is_packed) {
+		const struct vring_packed *packed = &queue->ring.packed;
+
+		chain_packed_use(packed, queue->last_avail, extent, written, written > 0);
+		queue->last_avail = vring_packed_advance(queue->last_avail, extent.slots, packed->size);
+		return;
+	}
+	elem = &ring->used->ring[queue->last_avail & ring->mask];
+	elem->id = extent.id;
 	elem->len = written;
 	queue->last_avail++;
-	store_release(&queue->ring.used->idx, queue->last_avail);
+	store_release(&ring->used->idx, queue->last_avail);
 }
 
-static enum chain_verdict serve_one(struct control_queue *queue)
+static enum chain_verdict serve_one(struct control_queue *queue, struct chain_extent extent, enum chain_verdict verdict,
+				    unsigned int count)
 {
-	uint16_t head = READ_ONCE(queue->ring.avail->ring[queue->last_avail & queue->ring.mask]);
-	unsigned int count;
-	enum chain_verdict verdict = chain_fetch(&queue->walk, head, queue->pieces, ARRAY_SIZE(queue->pieces), &count);
 	unsigned int readable = queue->walk.readable;
 	struct command command;
 	bool done;
@@ -146,7 +156,7 @@ static enum chain_verdict serve_one(struct control_queue *queue)
 	if (verdict != CHAIN_OK || count == readable) {
 		/* There is no place for the answer. */
 		queue->refused++;
-		answer(queue, head, 0);
+		answer(queue, extent, 0);
 		return CHAIN_OK;
 	}
 	done = gather(queue, readable, &command);
@@ -156,38 +166,75 @@ static enum chain_verdict serve_one(struct control_queue *queue)
 		queue->refused++;
 		*queue->pieces[readable].data = VIRTIO_NET_ERR;
 	}
-	answer(queue, head, 1);
+	answer(queue, extent, 1);
 	return CHAIN_OK;
 }
 
-enum chain_verdict control_queue_serve(struct control_queue *queue, bool *call)
+static enum chain_verdict serve_split(struct control_queue *queue, bool *call)
 {
+	const struct vring_split *ring = &queue->ring.split;
+	bool event_idx = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
 	uint16_t start = queue->last_avail;
-	uint16_t avail = load_acquire(&queue->ring.avail->idx);
+	uint16_t avail = load_acquire(&ring->avail->idx);
 
-	*call = false;
-	for (unsigned int round = 0; round < queue->ring.size && queue->live; round++) {
+	for (unsigned int round = 0; round < ring->size && queue->live; round++) {
+		struct chain_extent extent = {.slots = 1};
 		enum chain_verdict verdict;
+		unsigned int count;
 
 		if (queue->last_avail == avail) {
-			if (queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX))
-				WRITE_ONCE(*vring_split_avail_event(&queue->ring), avail);
+			if (event_idx)
+				WRITE_ONCE(*vring_split_avail_event(ring), avail);
 			full_barrier();
-			avail = load_acquire(&queue->ring.avail->idx);
+			avail = load_acquire(&ring->avail->idx);
 			if (queue->last_avail == avail)
 				break;
 		}
-		if ((uint16_t)(avail - queue->last_avail) > queue->ring.size)
+		if ((uint16_t)(avail - queue->last_avail) > ring->size)
 			return CHAIN_AVAIL;
-		verdict = serve_one(queue);
+		extent.id = READ_ONCE(ring->avail->ring[queue->last_avail & ring->mask]);
+		verdict = chain_fetch(&queue->walk, extent.id, queue->pieces, ARRAY_SIZE(queue->pieces), &count);
+		verdict = serve_one(queue, extent, verdict, count);
 		if (verdict != CHAIN_OK)
 			return verdict;
 	}
 	full_barrier();
 	if (start != queue->last_avail)
-		*call = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX)
-				? vring_passes_event(READ_ONCE(*vring_split_used_event(&queue->ring)),
-						     queue->last_avail, start)
-				: !(READ_ONCE(queue->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+		*call = event_idx
+				? vring_passes_event(READ_ONCE(*vring_split_used_event(ring)), queue->last_avail, start)
+				: !(READ_ONCE(ring->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	return CHAIN_OK;
+}
+
+/* The guest is asked to kick from the start on, and never not to. */
+static enum chain_verdict serve_packed(struct control_queue *queue, bool *call)
+{
+	const struct vring_packed *ring = &queue->ring.packed;
+	bool event_idx = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
+	unsigned int used = 0;
+
+	for (unsigned int round = 0; round < ring->size && queue->live; round++) {
+		struct vring_packed_desc desc = vring_packed_fetch(ring, vring_packed_index(queue->last_avail));
+		struct chain_extent extent;
+		enum chain_verdict verdict;
+		unsigned int count;
+
+		if (!vring_packed_is_avail(desc.flags, queue->last_avail))
+			break;
+		verdict = chain_packed_fetch(&queue->walk, ring, queue->last_avail, &desc, queue->pieces,
+					     ARRAY_SIZE(queue->pieces), &count, &extent);
+		verdict = serve_one(queue, extent, verdict, count);
+		if (verdict != CHAIN_OK)
+			return verdict;
+		used += extent.slots;
+	}
+	full_barrier();
+	*call = vring_packed_event_due(ring->driver, event_idx, queue->last_avail, used, ring->size);
+	return CHAIN_OK;
+}
+
+enum chain_verdict control_queue_serve(struct control_queue *queue, bool *call)
+{
+	*call = false;
+	return queue->ring.is_packed ? serve_packed(queue, call) : serve_split(queue, call);
 }

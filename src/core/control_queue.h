@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vhost/chain.h"
+#include "vhost/chain_packed.h"
 
 struct control_queue;
 
@@ -24,17 +24,17 @@ struct control_queue_ops {
 
 struct control_queue {
 	const struct control_queue_ops *ops;
-	struct vring_split ring;
+	struct vring_any ring;
 	struct chain_walk walk;
 	uint64_t features;
 	bool live;
-	uint16_t last_avail; /* and next used: commands are answered at once */
+	uint16_t last_avail; /* and next used: commands are answered at once; a position in a packed ring */
 	uint64_t commands;
 	uint64_t refused;
 	struct chain_piece pieces[64];
 };
 
-void control_queue_start(struct control_queue *queue, const struct vring_split *ring, const struct guest_memory *memory,
+void control_queue_start(struct control_queue *queue, const struct vring_any *ring, const struct guest_memory *memory,
 			 uint64_t features, uint16_t base);
 
 /*

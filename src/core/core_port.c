@@ -30,8 +30,8 @@
 /* The device's side of everything that the datapath can do, or undo for others. */
 #define FEATURES_BASE                                                                                                 \
 	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) | VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC) | \
-	 VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) |                                   \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
+	 VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_RING_PACKED) | VIRTIO_BIT(VIRTIO_F_IN_ORDER) |     \
+	 VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
 #define FEATURES_OFFLOAD                                                                                           \
 	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
 	 VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | FEATURES_GUEST_OFFLOAD)
@@ -136,9 +136,14 @@ static void call_after_stop(struct core_port *cp, int fd)
 
 static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_any *ring)
 {
-	struct vhost_ring *said = &cp->device.rings[RX_RING(pair)];
+	const struct vhost_ring *said = &cp->device.rings[RX_RING(pair)];
+	const uint16_t base = vhost_device_ring_start(&cp->device, RX_RING(pair), ring);
+	struct rxq *rxq = &cp->port->rxq[pair];
 
-	rxq_start(&cp->port->rxq[pair], &ring->split, &cp->device.memory, port_features(cp), said->base, said->call_fd);
+	if (!ring->is_packed)
+		rxq_start(rxq, &ring->split, &cp->device.memory, port_features(cp), base, said->call_fd);
+	else if (rxq_start_packed(rxq, &ring->packed, &cp->device.memory, port_features(cp), base, said->call_fd))
+		return false;
 	cp->ring_live[RX_RING(pair)] = true;
 	if (said->kick_fd >= 0 && !worker_pool_attach_rx(cp->core->pool, cp->index, pair, said->kick_fd))
 		cp->kick_fds[RX_RING(pair)] = said->kick_fd;
@@ -146,12 +151,20 @@ static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring
 	return true;
 }
 
+static int start_txq(struct core_port *cp, struct txq *txq, const struct vring_any *ring, uint16_t base, int call_fd)
+{
+	const struct guest_memory *memory = &cp->device.memory;
+
+	return ring->is_packed ? txq_start_packed(txq, &ring->packed, memory, cp->device.features, base, call_fd)
+			       : txq_start(txq, &ring->split, memory, cp->device.features, base, call_fd);
+}
+
 static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring_any *ring)
 {
-	struct vhost_ring *said = &cp->device.rings[TX_RING(pair)];
+	const struct vhost_ring *said = &cp->device.rings[TX_RING(pair)];
+	const uint16_t base = vhost_device_ring_start(&cp->device, TX_RING(pair), ring);
 
-	if (txq_start(&cp->port->txq[pair], &ring->split, &cp->device.memory, cp->device.features, said->base,
-		      said->call_fd))
+	if (start_txq(cp, &cp->port->txq[pair], ring, base, said->call_fd))
 		return false;
 	cp->ring_live[TX_RING(pair)] = true;
 	if (!worker_pool_attach(cp->core->pool, &cp->port->txq[pair], said->kick_fd))
@@ -170,8 +183,8 @@ static void start_control(struct core_port *cp)
 	cp->control_io.fd = cp->device.rings[index].kick_fd;
 	if (cp->control_io.fd < 0 || loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
 		return;
-	control_queue_start(&cp->control, &ring.split, &cp->device.memory, cp->device.features,
-			    cp->device.rings[index].base);
+	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features,
+			    vhost_device_ring_start(&cp->device, (unsigned int)index, &ring));
 }
 
 static bool any_ring_started(const struct core_port *cp)

@@ -39,8 +39,10 @@ struct port *port_create(uint32_t index, uint64_t wait_ns)
 
 void port_destroy(struct port *port)
 {
-	for (unsigned int i = 0; i < PORT_PAIRS_MAX; i++)
+	for (unsigned int i = 0; i < PORT_PAIRS_MAX; i++) {
+		rxq_stop(&port->rxq[i]);
 		txq_stop(&port->txq[i]);
+	}
 	free(port);
 }
 

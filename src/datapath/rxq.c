@@ -11,7 +11,11 @@
  */
 #include "datapath/rxq.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "datapath/rxq_packed.h"
 
 #define LOCK_TRIES 256
 
@@ -25,11 +29,11 @@ static void unlock(uint32_t *lock)
 	store_release(lock, 0);
 }
 
-void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
-	       uint16_t base, int call_fd)
+/* What both kinds of ring have in common. Not live yet. */
+static void begin(struct rxq *rxq, const struct guest_memory *memory, uint64_t features, uint16_t base, int call_fd)
 {
+	rxq_stop(rxq);
 	memset(rxq, 0, sizeof(*rxq));
-	rxq->ring = *ring;
 	rxq->walk = (struct chain_walk){
 		.ring = &rxq->ring,
 		.memory = memory,
@@ -46,6 +50,13 @@ void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct gue
 	rxq->used_reserved = base;
 	rxq->used_published = base;
 	rxq->tickets[0].state = RXQ_TICKET_TURN;
+}
+
+void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	       uint16_t base, int call_fd)
+{
+	begin(rxq, memory, features, base, call_fd);
+	rxq->ring = *ring;
 	/* Kicks are wanted only while packets wait for buffers. */
 	WRITE_ONCE(rxq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
 	if (rxq->event_idx)
@@ -53,9 +64,23 @@ void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct gue
 	store_release(&rxq->live, true);
 }
 
+int rxq_start_packed(struct rxq *rxq, const struct vring_packed *ring, const struct guest_memory *memory,
+		     uint64_t features, uint16_t base, int call_fd)
+{
+	begin(rxq, memory, features, base, call_fd);
+	rxq->packed = rxq_packed_create(ring, base);
+	if (!rxq->packed)
+		return -ENOMEM;
+	rxq_packed_kicks_off(rxq);
+	store_release(&rxq->live, true);
+	return 0;
+}
+
 uint16_t rxq_stop(struct rxq *rxq)
 {
 	store_release(&rxq->live, false);
+	free(rxq->packed);
+	rxq->packed = NULL;
 	return rxq->used_published;
 }
 
@@ -98,6 +123,10 @@ static bool look_for_buffers(struct rxq *rxq)
 static void stop_wanting_kicks(struct rxq *rxq)
 {
 	rxq->kick_wanted = false;
+	if (rxq->packed) {
+		rxq_packed_kicks_off(rxq);
+		return;
+	}
 	WRITE_ONCE(rxq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
 	if (rxq->event_idx)
 		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), (uint16_t)(rxq->last_avail - 1));
@@ -121,7 +150,9 @@ struct before {
 /* Everything that a unit took so far goes back empty: its order in the ring is fixed already. */
 static enum rxq_answer give_back_empty(struct rxq *rxq, struct rxq_reservation *res, const struct before *before)
 {
-	for (unsigned int i = before->elem; i < res->elem_count; i++)
+	if (rxq->packed)
+		rxq_packed_empty(rxq, before->avail);
+	for (unsigned int i = before->elem; !rxq->packed && i < res->elem_count; i++)
 		rxq->ring.used->ring[(uint16_t)(res->used_start + i) & rxq->ring.mask].len = 0;
 	res->piece_count = before->piece;
 	res->bytes = before->bytes;
@@ -138,7 +169,8 @@ static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, cons
 	return answer;
 }
 
-unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const uint32_t *bytes, unsigned int count)
+static force_inline unsigned int take_simple_split(struct rxq *rxq, struct rxq_reservation *res, const uint32_t *bytes,
+						   unsigned int count, uint64_t *total)
 {
 	const struct vring_split ring = rxq->ring;
 	const struct guest_memory *memory = rxq->walk.memory;
@@ -146,7 +178,6 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 	const uint16_t start = rxq->last_avail;
 	unsigned int available = (uint16_t)(rxq->avail_seen - start);
 	struct guest_region region;
-	uint64_t total = 0;
 	unsigned int taken;
 
 	if (available < count && look_for_buffers(rxq))
@@ -174,9 +205,18 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 		__builtin_prefetch(data + CACHE_LINE, 1);
 		res->pieces[taken] = (struct chain_piece){data, desc.len};
 		put_used(&ring, res, taken, heads[taken], bytes[taken]);
-		total += bytes[taken];
+		*total += bytes[taken];
 	}
 	rxq->last_avail = (uint16_t)(start + taken);
+	return taken;
+}
+
+unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const uint32_t *bytes, unsigned int count)
+{
+	uint64_t total = 0;
+	unsigned int taken = unlikely(rxq->packed) ? rxq_packed_take_simple(rxq, res, bytes, count, &total)
+						   : take_simple_split(rxq, res, bytes, count, &total);
+
 	res->bytes = total;
 	res->simple = taken;
 	res->unit_count = taken;
@@ -185,6 +225,32 @@ unsigned int rxq_take_simple(struct rxq *rxq, struct rxq_reservation *res, const
 	if (unlikely(load_relaxed(&rxq->stalled)) && taken)
 		store_relaxed(&rxq->stalled, false);
 	return taken;
+}
+
+static bool has_buffer(struct rxq *rxq)
+{
+	if (unlikely(rxq->packed))
+		return rxq_packed_available(rxq);
+	return likely(rxq->last_avail != rxq->avail_seen) || look_for_buffers(rxq);
+}
+
+/* Whether what was taken since `before` is all that the ring can ever have. */
+static bool is_whole_ring(const struct rxq *rxq, const struct before *before)
+{
+	if (rxq->packed)
+		return vring_packed_distance(before->avail, rxq->last_avail, rxq->packed->ring.size) ==
+		       rxq->packed->ring.size;
+	return (uint16_t)(rxq->last_avail - before->avail) == rxq->ring.size;
+}
+
+/* The next chain, which is there. extent->id is its head in a split ring. */
+static force_inline enum chain_verdict fetch(struct rxq *rxq, struct chain_piece *pieces, unsigned int room,
+					     unsigned int *count, struct chain_extent *extent)
+{
+	if (unlikely(rxq->packed))
+		return rxq_packed_fetch(rxq, pieces, room, count, extent);
+	extent->id = READ_ONCE(rxq->ring.avail->ring[rxq->last_avail & rxq->ring.mask]);
+	return chain_fetch_one(&rxq->walk, extent->id, pieces, room, count);
 }
 
 enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t bytes)
@@ -199,22 +265,18 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 		unsigned int count = 0;
 		uint32_t room = 0;
 		enum chain_verdict verdict;
-		uint16_t head;
+		struct chain_extent extent;
 
-		if (unlikely(rxq->last_avail == rxq->avail_seen) && !look_for_buffers(rxq)) {
-			bool whole_ring = (uint16_t)(rxq->last_avail - before.avail) == rxq->ring.size;
-
+		if (unlikely(!has_buffer(rxq)))
 			return refuse(rxq, res, &before,
-				      rxq->fault != CHAIN_OK ? RXQ_BROKEN
-				      : whole_ring           ? RXQ_TOO_LONG
-							     : RXQ_EMPTY);
-		}
+				      rxq->fault != CHAIN_OK        ? RXQ_BROKEN
+				      : is_whole_ring(rxq, &before) ? RXQ_TOO_LONG
+								    : RXQ_EMPTY);
 		/* What goes back empty has a used entry, but no pieces. */
 		if (unlikely(res->piece_count == RXQ_PIECES_MAX || res->elem_count == RXQ_PIECES_MAX))
 			return refuse(rxq, res, &before, before.elem ? RXQ_ROOM : RXQ_TOO_LONG);
-		head = READ_ONCE(rxq->ring.avail->ring[rxq->last_avail & rxq->ring.mask]);
-		verdict = chain_fetch_one(&rxq->walk, head, &res->pieces[res->piece_count],
-					  RXQ_PIECES_MAX - res->piece_count, &count);
+		verdict = fetch(rxq, &res->pieces[res->piece_count], RXQ_PIECES_MAX - res->piece_count, &count,
+				&extent);
 		if (unlikely(verdict >= CHAIN_BROKEN)) {
 			store_relaxed(&rxq->fault, verdict);
 			return refuse(rxq, res, &before, RXQ_BROKEN);
@@ -227,8 +289,12 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 			room += min(res->pieces[res->piece_count + i].length, left - room);
 		if (unlikely(verdict == CHAIN_OK && !rxq->mergeable && room < left))
 			return refuse(rxq, res, &before, RXQ_TOO_LONG);
-		rxq->last_avail++;
-		put_used(&rxq->ring, res, res->elem_count++, head, room);
+		if (unlikely(rxq->packed))
+			rxq_packed_put(rxq, extent, room);
+		else
+			put_used(&rxq->ring, res, res->elem_count, extent.id, room);
+		rxq->last_avail += rxq->packed ? 0 : 1;
+		res->elem_count++;
 		res->piece_count += count;
 		res->bytes += room;
 		if (unlikely(verdict != CHAIN_OK))
@@ -250,7 +316,12 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
 	if (res->elem_count) {
 		uint16_t ticket = rxq->ticket_next;
 
-		rxq->used_reserved = (uint16_t)(rxq->used_reserved + res->elem_count);
+		if (unlikely(rxq->packed)) {
+			rxq->used_reserved = rxq->last_avail;
+			rxq_packed_end(rxq);
+		} else {
+			rxq->used_reserved = (uint16_t)(rxq->used_reserved + res->elem_count);
+		}
 		rxq->tickets[ticket % RXQ_TICKETS].used_end = rxq->used_reserved;
 		rxq->tickets[ticket % RXQ_TICKETS].packets = (uint8_t)res->unit_count;
 		res->ticket = ticket;
@@ -267,18 +338,25 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
  */
 static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
 {
-	struct publication what = {.from = rxq->used_published};
+	struct rxq_packed *packed = rxq->packed;
+	struct publication what = {.from = unlikely(packed) ? rxq_packed_count(packed) : rxq->used_published};
 	uint8_t state;
 
 	do {
+		uint16_t to;
+
 		do {
-			what.to = rxq->tickets[ticket % RXQ_TICKETS].used_end;
+			to = rxq->tickets[ticket % RXQ_TICKETS].used_end;
 			what.packets += rxq->tickets[ticket % RXQ_TICKETS].packets;
 			store_relaxed(&rxq->tickets[ticket % RXQ_TICKETS].state, RXQ_TICKET_OPEN);
 			ticket++;
 		} while (load_acquire(&rxq->tickets[ticket % RXQ_TICKETS].state) == RXQ_TICKET_DONE);
-		store_release(&rxq->ring.used->idx, what.to);
-		rxq->used_published = what.to;
+		if (unlikely(packed))
+			rxq_packed_publish(rxq, to);
+		else
+			store_release(&rxq->ring.used->idx, to);
+		rxq->used_published = to;
+		what.to = unlikely(packed) ? rxq_packed_count(packed) : to;
 		store_release(&rxq->ticket_oldest, ticket);
 		state = __atomic_exchange_n(&rxq->tickets[ticket % RXQ_TICKETS].state, RXQ_TICKET_TURN,
 					    __ATOMIC_ACQ_REL);
@@ -301,6 +379,8 @@ struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
 
 bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to)
 {
+	if (unlikely(rxq->packed))
+		return rxq_packed_wants_call(rxq, from);
 	if (rxq->event_idx)
 		return vring_passes_event(READ_ONCE(*vring_split_used_event(&rxq->ring)), to, from);
 	return !(READ_ONCE(rxq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
@@ -315,11 +395,15 @@ bool rxq_want_kick(struct rxq *rxq)
 	if (!try_lock(&rxq->lock))
 		return true;
 	rxq->kick_wanted = true;
-	if (rxq->event_idx)
-		WRITE_ONCE(*vring_split_avail_event(&rxq->ring), rxq->avail_seen);
-	WRITE_ONCE(rxq->ring.used->flags, 0);
-	full_barrier();
-	more = load_acquire(&rxq->ring.avail->idx) != rxq->avail_seen;
+	if (rxq->packed) {
+		more = rxq_packed_kicks_on(rxq);
+	} else {
+		if (rxq->event_idx)
+			WRITE_ONCE(*vring_split_avail_event(&rxq->ring), rxq->avail_seen);
+		WRITE_ONCE(rxq->ring.used->flags, 0);
+		full_barrier();
+		more = load_acquire(&rxq->ring.avail->idx) != rxq->avail_seen;
+	}
 	unlock(&rxq->lock);
 	return more;
 }

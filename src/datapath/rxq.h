@@ -22,9 +22,12 @@
 #define RXQ_PIECES_MAX 1280 /* buffers' pieces of one reservation; one packet may have 1024 */
 #define RXQ_TICKETS    64   /* reservations under way at once; a power of two */
 
+struct rxq_packed;
+
 struct rxq {
 	/* set by rxq_start */
 	struct vring_split ring;
+	struct rxq_packed *packed; /* not NULL: that kind of ring, and positions in it instead of indexes */
 	struct chain_walk walk;
 	uint64_t features;
 	uint32_t net_hdr_len; /* bytes */
@@ -89,10 +92,15 @@ enum rxq_answer {
 	RXQ_BROKEN,   /* the ring is broken: rxq->fault */
 };
 
-/* Starts at base (both indexes) with everything published. The memory table stays the caller's. */
+/*
+ * Starts at base (both indexes) with everything published, a queue that was stopped or is all zero. The memory table
+ * stays the caller's.
+ */
 void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
 	       uint16_t base, int call_fd);
-uint16_t rxq_stop(struct rxq *rxq); /* the base to start from again */
+int rxq_start_packed(struct rxq *rxq, const struct vring_packed *ring, const struct guest_memory *memory,
+		     uint64_t features, uint16_t base, int call_fd); /* 0, or -ENOMEM */
+uint16_t rxq_stop(struct rxq *rxq);                                  /* the base to start from again */
 
 /*
  * Begins a reservation: false if the queue is not live or others hold it just now (try again next turn).

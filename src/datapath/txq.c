@@ -15,11 +15,12 @@
 #include "datapath/copy.h"
 #include "datapath/drop.h"
 #include "datapath/offload.h"
+#include "datapath/txq_packed.h"
 
 #define ETH_HEADER 14
 
-int txq_start(struct txq *txq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
-	      uint16_t base, int call_fd)
+/* As if it had been stopped, and then with what both kinds of ring have in common. Not live yet. */
+static void begin(struct txq *txq, const struct guest_memory *memory, uint64_t features, uint16_t base, int call_fd)
 {
 	uint32_t port = txq->port, queue = txq->queue;
 
@@ -27,13 +28,6 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 	memset(txq, 0, sizeof(*txq));
 	txq->port = port;
 	txq->queue = queue;
-	txq->heads = calloc(ring->size, sizeof(*txq->heads));
-	txq->done = calloc(ring->size, sizeof(*txq->done));
-	if (!txq->heads || !txq->done) {
-		txq_stop(txq);
-		return -ENOMEM;
-	}
-	txq->ring = *ring;
 	txq->walk = (struct chain_walk){
 		.ring = &txq->ring,
 		.memory = memory,
@@ -45,6 +39,30 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 	txq->call_fd = call_fd;
 	txq->last_avail = base;
 	txq->used = base;
+}
+
+int txq_start(struct txq *txq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
+	      uint16_t base, int call_fd)
+{
+	begin(txq, memory, features, base, call_fd);
+	txq->heads = calloc(ring->size, sizeof(*txq->heads));
+	txq->done = calloc(ring->size, sizeof(*txq->done));
+	if (!txq->heads || !txq->done) {
+		txq_stop(txq);
+		return -ENOMEM;
+	}
+	txq->ring = *ring;
+	store_release(&txq->live, true);
+	return 0;
+}
+
+int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const struct guest_memory *memory,
+		     uint64_t features, uint16_t base, int call_fd)
+{
+	begin(txq, memory, features, base, call_fd);
+	txq->packed = txq_packed_create(ring);
+	if (!txq->packed)
+		return -ENOMEM;
 	store_release(&txq->live, true);
 	return 0;
 }
@@ -54,14 +72,16 @@ uint16_t txq_stop(struct txq *txq)
 	store_release(&txq->live, false);
 	free(txq->heads);
 	free(txq->done);
+	free(txq->packed);
 	txq->heads = NULL;
 	txq->done = NULL;
+	txq->packed = NULL;
 	txq->waiting_count = 0;
 	txq->last_avail = txq->used;
 	return txq->used;
 }
 
-static unsigned int verdict_reason(enum chain_verdict verdict)
+unsigned int txq_verdict_reason(enum chain_verdict verdict)
 {
 	switch (verdict) {
 	case CHAIN_UNMAPPED:
@@ -266,7 +286,7 @@ static int fetch_chains(struct txq *txq, struct txq_batch *batch, unsigned int f
 			return (int)i;
 		packet->piece_count = (uint16_t)piece_count;
 		if (unlikely(verdict != CHAIN_OK)) {
-			packet->reason = (uint16_t)verdict_reason(verdict);
+			packet->reason = (uint16_t)txq_verdict_reason(verdict);
 			packet->length = 0;
 			packet->piece_count = 0;
 			continue;
@@ -305,32 +325,43 @@ static void stage_rest(struct txq *txq, struct txq_batch *batch, unsigned int pl
 	}
 }
 
-bool txq_fetch(struct txq *txq, struct txq_batch *batch)
+/* What waits and what is new, as txq_packed_fetch(). */
+static int fetch_split(struct txq *txq, struct txq_batch *batch, unsigned int *simple)
 {
-	unsigned int gathered = gather_heads(txq, batch), simple, plain = 0;
+	unsigned int gathered = gather_heads(txq, batch);
 	uint64_t bytes = 0;
 	int count;
+
+	if (unlikely(txq->fault != CHAIN_OK))
+		return -1;
+	*simple = fetch_all_simple(txq, batch, &gathered, &bytes);
+	count = (int)gathered;
+	if (unlikely(*simple < gathered)) {
+		count = fetch_chains(txq, batch, *simple, gathered, bytes);
+		if (unlikely(count < 0))
+			return -1;
+	}
+	batch->retried = min(batch->retried, (unsigned int)count);
+	txq->last_avail = (uint16_t)(txq->last_avail + ((unsigned int)count - batch->retried));
+	return count;
+}
+
+bool txq_fetch(struct txq *txq, struct txq_batch *batch)
+{
+	unsigned int simple, plain = 0;
+	int count = unlikely(txq->packed) ? txq_packed_fetch(txq, batch, &simple) : fetch_split(txq, batch, &simple);
 
 	batch->count = 0;
 	batch->bytes = 0;
 	batch->staged_bytes = 0;
-	if (unlikely(txq->fault != CHAIN_OK))
+	if (unlikely(count < 0))
 		return false;
-	simple = fetch_all_simple(txq, batch, &gathered, &bytes);
-	count = (int)gathered;
-	if (unlikely(simple < gathered)) {
-		count = fetch_chains(txq, batch, simple, gathered, bytes);
-		if (unlikely(count < 0))
-			return false;
-	}
 	batch->count = (unsigned int)count;
 	if (likely(txq->net_hdr_len == VIRTIO_NET_HDR_LEN))
 		plain = stage_all_plain(batch, simple);
 	batch->plain = plain == batch->count;
 	if (unlikely(!batch->plain))
 		stage_rest(txq, batch, plain, simple);
-	batch->retried = min(batch->retried, batch->count);
-	txq->last_avail = (uint16_t)(txq->last_avail + (batch->count - batch->retried));
 	return true;
 }
 
@@ -350,34 +381,52 @@ static force_inline void put_used(struct txq *txq, uint16_t position, uint16_t h
 	vring_used_put(&txq->ring.used->ring[position & txq->ring.mask], head, 0);
 }
 
+/* The list of waiting packets: those of the batch that wait, and those that were not fetched this time. */
+static void keep_waiting(struct txq *txq, const struct txq_batch *batch, const struct txq_waiting *const *wait)
+{
+	unsigned int waiting = 0;
+	/* What was not fetched (our room was too small) waits on, behind those that were. */
+	struct txq_waiting kept[TXQ_BATCH];
+	unsigned int kept_count = txq->waiting_count - batch->retried;
+
+	memcpy(kept, &txq->waiting[batch->retried], kept_count * sizeof(kept[0]));
+	for (unsigned int i = 0; wait && i < batch->count; i++) {
+		if (!wait[i])
+			continue;
+		txq->waiting[waiting] = *wait[i];
+		txq->waiting[waiting].position = batch->position[i];
+		waiting++;
+	}
+	memcpy(&txq->waiting[waiting], kept, kept_count * sizeof(kept[0]));
+	txq->waiting_count = waiting + kept_count;
+}
+
 static struct publication complete_in_window(struct txq *txq, struct txq_batch *batch,
 					     const struct txq_waiting *const *wait)
 {
-	unsigned int waiting = 0;
-	/* What was not fetched this time (our room was too small) waits on, behind those that were. */
-	struct txq_waiting kept[TXQ_BATCH];
-	unsigned int kept_count = txq->waiting_count - batch->retried;
 	uint16_t used = txq->used;
 
-	memcpy(kept, &txq->waiting[batch->retried], kept_count * sizeof(kept[0]));
 	for (unsigned int i = 0; i < batch->count; i++) {
 		uint16_t slot = batch->position[i] & txq->ring.mask;
 
 		txq->heads[slot] = batch->heads[i];
 		txq->done[slot] = !wait || !wait[i];
-		if (!txq->done[slot]) {
-			txq->waiting[waiting] = *wait[i];
-			txq->waiting[waiting].position = batch->position[i];
-			waiting++;
-		}
 	}
-	memcpy(&txq->waiting[waiting], kept, kept_count * sizeof(kept[0]));
-	txq->waiting_count = waiting + kept_count;
+	keep_waiting(txq, batch, wait);
 	while (used != txq->last_avail && txq->done[used & txq->ring.mask]) {
 		put_used(txq, used, txq->heads[used & txq->ring.mask]);
 		used++;
 	}
 	return publish_used(txq, used);
+}
+
+static no_inline struct publication complete_packed(struct txq *txq, const struct txq_batch *batch,
+						    const struct txq_waiting *const *wait, bool waits)
+{
+	txq_packed_mark_done(txq, batch, wait);
+	if (unlikely(waits))
+		keep_waiting(txq, batch, wait);
+	return txq_packed_publish(txq);
 }
 
 struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
@@ -386,6 +435,8 @@ struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const 
 
 	for (unsigned int i = 0; wait && i < batch->count && !waits; i++)
 		waits = wait[i] != NULL;
+	if (unlikely(txq->packed))
+		return complete_packed(txq, batch, wait, waits);
 	if (unlikely(waits))
 		return complete_in_window(txq, batch, wait);
 	for (unsigned int i = 0; i < batch->count; i++)
@@ -395,26 +446,43 @@ struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const 
 
 bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to)
 {
+	if (unlikely(txq->packed))
+		return txq_packed_wants_call(txq, from);
 	if (txq->event_idx)
 		return vring_passes_event(READ_ONCE(*vring_split_used_event(&txq->ring)), to, from);
 	return !(READ_ONCE(txq->ring.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+bool txq_has_at(const struct txq *txq, uint16_t position)
+{
+	if (unlikely(txq->packed))
+		return txq_packed_has_at(txq, position);
+	return load_acquire(&txq->ring.avail->idx) != position;
+}
+
 bool txq_pending(const struct txq *txq)
 {
-	return txq_has_room(txq) && load_acquire(&txq->ring.avail->idx) != txq->last_avail;
+	return txq_has_room(txq) && (likely(!txq->packed) || txq_packed_has_room(txq)) &&
+	       txq_has_at(txq, txq->last_avail);
 }
 
 void txq_kicks_off(struct txq *txq)
 {
-	WRITE_ONCE(txq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
+	if (unlikely(txq->packed))
+		txq_packed_kicks(txq, false);
+	else
+		WRITE_ONCE(txq->ring.used->flags, VRING_USED_F_NO_NOTIFY);
 }
 
 bool txq_kicks_on(struct txq *txq)
 {
-	if (txq->event_idx)
-		WRITE_ONCE(*vring_split_avail_event(&txq->ring), txq->last_avail);
-	WRITE_ONCE(txq->ring.used->flags, 0);
+	if (unlikely(txq->packed)) {
+		txq_packed_kicks(txq, true);
+	} else {
+		if (txq->event_idx)
+			WRITE_ONCE(*vring_split_avail_event(&txq->ring), txq->last_avail);
+		WRITE_ONCE(txq->ring.used->flags, 0);
+	}
 	full_barrier();
 	return txq_pending(txq);
 }

@@ -30,9 +30,11 @@
 /* A packet's reason to wait: the turn had done enough. It waits for nobody, so it has no time bound. */
 #define TXQ_NEXT_TURN UINT16_MAX
 
+struct txq_packed;
+
 /* A packet that waits in the ring. */
 struct txq_waiting {
-	uint16_t position; /* in the available ring's count */
+	uint16_t position; /* in the available ring's count, or in the packed ring */
 	uint16_t segment;  /* where to go on, if it is sent in segments */
 	uint16_t reason;   /* DROP_NO_FLOW or DROP_OUT_FULL: what it becomes when its time is over; or TXQ_NEXT_TURN */
 	uint8_t asked;     /* how often its flow was asked for (NO_FLOW) */
@@ -55,6 +57,7 @@ struct txq_last {
 struct txq {
 	/* set by txq_start */
 	struct vring_split ring;
+	struct txq_packed *packed; /* not NULL: that kind of ring, and positions in it instead of indexes */
 	struct chain_walk walk;
 	uint64_t features;
 	uint32_t net_hdr_len; /* bytes */
@@ -93,6 +96,8 @@ struct txq_batch {
 /* 0, or -ENOMEM. The memory table stays the caller's. */
 int txq_start(struct txq *txq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
 	      uint16_t base, int call_fd);
+int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const struct guest_memory *memory,
+		     uint64_t features, uint16_t base, int call_fd);
 uint16_t txq_stop(struct txq *txq); /* the base to start from again: packets that wait are taken anew */
 
 /*
@@ -125,10 +130,7 @@ static inline uint16_t txq_position(const struct txq *txq)
 	return txq->last_avail;
 }
 
-static inline bool txq_has_at(const struct txq *txq, uint16_t position)
-{
-	return load_acquire(&txq->ring.avail->idx) != position;
-}
+bool txq_has_at(const struct txq *txq, uint16_t position);
 
 void txq_kicks_off(struct txq *txq);
 /* Asks the guest to kick. True if there is something to take already. */

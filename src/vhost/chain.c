@@ -48,21 +48,20 @@ static enum chain_verdict enter_indirect(struct chain_walk *walk, const struct v
 	return CHAIN_OK;
 }
 
-static enum chain_verdict add_piece(struct chain_walk *walk, const struct vring_desc *desc, struct chain_piece *pieces,
-				    unsigned int room, unsigned int *count)
+enum chain_verdict chain_add(struct chain_walk *walk, uint64_t addr, uint32_t length, bool writable,
+			     struct chain_piece *pieces, unsigned int room, unsigned int *count)
 {
-	const bool writable = desc->flags & VRING_DESC_F_WRITE;
 	uint8_t *data;
 
 	if (walk->mixed ? !writable && *count > walk->readable : writable != walk->writable)
 		return CHAIN_DIRECTION;
-	if (desc->len == 0 || *count >= room)
+	if (length == 0 || *count >= room)
 		return CHAIN_LENGTH;
-	data = guest_memory_translate(walk->memory, desc->addr, desc->len, &walk->hint);
+	data = guest_memory_translate(walk->memory, addr, length, &walk->hint);
 	if (!data)
 		return CHAIN_UNMAPPED;
 	pieces[*count].data = data;
-	pieces[*count].length = desc->len;
+	pieces[*count].length = length;
 	++*count;
 	walk->readable += !writable;
 	return CHAIN_OK;
@@ -93,7 +92,7 @@ enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct ch
 			index = 0;
 			continue;
 		}
-		step = add_piece(walk, &desc, pieces, room, count);
+		step = chain_add(walk, desc.addr, desc.len, desc.flags & VRING_DESC_F_WRITE, pieces, room, count);
 		if (verdict == CHAIN_OK)
 			verdict = step;
 		if (!(desc.flags & VRING_DESC_F_NEXT))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The device side's walk over one descriptor chain of a split virtqueue (virtio 1.2, sections 2.7.4 and
- * 2.7.5): from the head index to pieces of memory, each descriptor fetched once, each address translated with
- * its length. Direct chains, indirect tables, and a direct chain that ends in an indirect table.
+ * 2.7.5; of a packed one: chain_packed.h): from the head index to pieces of memory, each descriptor fetched once, each
+ * address translated with its length. Direct chains, indirect tables, and a direct chain that ends in an indirect
+ * table.
  *
  * Pure functions over shared memory that may change at any time; whoever may use the ring may call them.
  */
@@ -38,7 +39,11 @@ enum chain_verdict {
 	CHAIN_NEXT,                /* next index out of range */
 	CHAIN_LOOP,                /* more descriptors than the ring or table has (up to CHAIN_PIECES_MAX) */
 	CHAIN_INDIRECT,            /* indirect in indirect, with a next, of odd size, or not negotiated */
-	CHAIN_AVAIL,               /* available index moved by more than the ring's size (raised by the queue) */
+	/*
+	 * Raised by the queue: the available index moved by more than the ring's size; in a packed ring, a chain
+	 * reaches into what the device has, or changed while the device had it.
+	 */
+	CHAIN_AVAIL,
 	CHAIN_VERDICTS
 };
 
@@ -46,7 +51,7 @@ const char *chain_verdict_name(enum chain_verdict verdict); /* like "ring-loop";
 
 /* One walk's surroundings; the caller's, reused for all chains of a queue. */
 struct chain_walk {
-	const struct vring_split *ring;
+	const struct vring_split *ring; /* not of packed ones: see chain_packed.h */
 	const struct guest_memory *memory;
 	bool indirect;         /* VIRTIO_F_RING_INDIRECT_DESC was negotiated */
 	bool writable;         /* buffers are for the device to write, not to read */
@@ -61,6 +66,10 @@ struct chain_walk {
  */
 enum chain_verdict chain_fetch(struct chain_walk *walk, uint16_t head, struct chain_piece *pieces, unsigned int room,
 			       unsigned int *count);
+
+/* One buffer more, for those who walk: translated into pieces[*count], or what is wrong with it. */
+enum chain_verdict chain_add(struct chain_walk *walk, uint64_t addr, uint32_t length, bool writable,
+			     struct chain_piece *pieces, unsigned int room, unsigned int *count);
 
 /*
  * The common case inline: a chain of one direct buffer. Everything else goes to chain_fetch.

@@ -307,6 +307,11 @@ int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_fra
 	netfront_recycle(nf, pair);
 	err = hold(queue, min(max, (unsigned int)queue->ring.size));
 	while (err >= 0 && n < max && queue->delivered < queue->held_count) {
+		/* Given back empty: a device that came back from the dead could not tell what was to be in it. */
+		if (unlikely(queue->held[queue->delivered].len == 0)) {
+			queue->delivered++;
+			continue;
+		}
 		err = assemble(nf, queue, queue->delivered, &frames[n]);
 		if (err <= 0)
 			break;

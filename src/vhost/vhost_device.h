@@ -158,6 +158,12 @@ void vhost_device_disconnect(struct vhost_device *dev, enum vhost_fault fault);
  */
 bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index, struct vring_any *ring);
 
+/*
+ * Where the ring that is ready starts. Of a packed one that this device has not stopped itself, that is what the ring
+ * says (vhost/chain_packed.h), which its front end may not know. In ops->update, before anybody uses it.
+ */
+uint16_t vhost_device_ring_start(struct vhost_device *dev, unsigned int index, const struct vring_any *ring);
+
 /* Index of the control queue under the negotiated features, or -1: 2 * pairs with MQ, else 2. */
 int vhost_device_control_index(const struct vhost_device *dev);
 

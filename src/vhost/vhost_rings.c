@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vhost/chain_packed.h"
 #include "vhost/vhost_messages.h"
 #include "virtio/virtio_net.h"
 
@@ -109,6 +110,22 @@ bool vhost_device_ring_ready(const struct vhost_device *dev, unsigned int index,
 		return false;
 	ring->is_packed = is_packed(dev);
 	return ring->is_packed ? find_packed(dev, state, &ring->packed) : find_split(dev, state, &ring->split);
+}
+
+uint16_t vhost_device_ring_start(struct vhost_device *dev, unsigned int index, const struct vring_any *ring)
+{
+	struct vhost_ring *state = &dev->rings[index];
+
+	if (ring->is_packed && !state->base_own) {
+		uint16_t said = state->base;
+
+		state->base = chain_packed_recover(&ring->packed, said);
+		state->base_own = true;
+		if (state->base != said)
+			log_limited(&dev->log_limit, LOG_INFO, "%s: ring %u goes on at 0x%04x, where 0x%04x was said",
+				    dev->config.name, index, state->base, said);
+	}
+	return state->base;
 }
 
 bool vhost_ring_running(const struct vhost_device *dev, const struct vhost_ring *ring)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guest memory as a hostile guest may leave it: rings, descriptors, indirect tables, net headers and frames are the
- * input's. Every head is walked in every way a queue walks chains; the control queue is served; then turns of the
- * forwarding loop carry packets from one guest's transmit ring to another's receive ring, while pokes from the input
- * change both memories in between. The two begin as copies of each other; they are apart because no port sends to
- * itself. Regions are allocations of their exact size, so that the sanitizers see an access past them; the time
- * that an input takes is bounded by libFuzzer.
+ * Guest memory as a hostile guest may leave it: rings (split or packed), descriptors, indirect tables, net headers and
+ * frames are the input's. Every head is walked in every way a queue walks chains; the control queue is served; then
+ * turns of the forwarding loop carry packets from one guest's transmit ring to another's receive ring, while pokes from
+ * the input change both memories in between. The two begin as copies of each other; they are apart because no port
+ * sends to itself. Regions are allocations of their exact size, so that the sanitizers see an access past them; the
+ * time that an input takes is bounded by libFuzzer.
  *
  * Input: struct input, then `pokes` times struct poke, then memory from its beginning on, laid out as in the
  * constants below. make_ring_corpus.py writes such files.
@@ -35,9 +35,10 @@
 #define AT_TX_USED   0x1e00
 #define AT_RX_USED   0x1f00
 #define TURNS        24
+#define IS_PACKED    0x80
 
 struct input {
-	uint8_t tx_size; /* log 2 */
+	uint8_t tx_size; /* log 2; with IS_PACKED set the number of descriptors itself, less 1 */
 	uint8_t rx_size;
 	uint8_t tx_features;
 	uint8_t rx_features;
@@ -109,16 +110,41 @@ static uint64_t features_from(const uint8_t bits[8], uint8_t choice)
 	return features;
 }
 
-static struct vring_split ring_at(uint8_t *bytes, unsigned int size, unsigned int desc, unsigned int avail,
-				  unsigned int used)
+static struct vring_any ring_at(uint8_t *bytes, uint8_t size, unsigned int desc, unsigned int avail, unsigned int used)
 {
-	return (struct vring_split){
+	struct vring_any ring = {.is_packed = size & IS_PACKED};
+
+	if (ring.is_packed) {
+		ring.packed = (struct vring_packed){
+			.desc = (void *)(bytes + desc),
+			.driver = (void *)(bytes + avail),
+			.device = (void *)(bytes + used),
+			.size = (uint16_t)(1 + size % (1 << SIZE_MAX_LOG)),
+		};
+		return ring;
+	}
+	ring.split = (struct vring_split){
 		.desc = (void *)(bytes + desc),
 		.avail = (void *)(bytes + avail),
 		.used = (void *)(bytes + used),
-		.size = (uint16_t)size,
-		.mask = (uint16_t)(size - 1),
+		.size = (uint16_t)(1u << size % (SIZE_MAX_LOG + 1)),
 	};
+	ring.split.mask = (uint16_t)(ring.split.size - 1);
+	return ring;
+}
+
+/* Where a device starts at whose front end says `base`. */
+static uint16_t start_at(const struct vring_any *ring, uint8_t base)
+{
+	uint16_t position;
+
+	if (!ring->is_packed)
+		return base;
+	position = (uint16_t)(base % ring->packed.size | (base & 0x80) << 8);
+	if (base & 0x40)
+		position = chain_packed_recover(&ring->packed, position);
+	must_hold(vring_packed_index(position) < ring->packed.size);
+	return position;
 }
 
 static bool in_memory(const struct guest_memory *memory, const struct chain_piece *piece)
@@ -133,28 +159,54 @@ static bool in_memory(const struct guest_memory *memory, const struct chain_piec
 	return false;
 }
 
-static void walk_chains(const struct guest_memory *memory, const struct vring_split *ring)
+static void check_walk(const struct guest_memory *memory, const struct chain_walk *walk, enum chain_verdict verdict,
+		       const struct chain_piece *pieces, unsigned int count, unsigned int room)
+{
+	must_hold(count <= room && walk->readable <= count);
+	must_hold(verdict != CHAIN_OK || count > 0);
+	for (unsigned int i = 0; i < count; i++)
+		must_hold(pieces[i].length > 0 && in_memory(memory, &pieces[i]));
+}
+
+static void walk_packed(const struct guest_memory *memory, const struct vring_packed *ring, struct chain_walk *walk,
+			struct chain_piece *pieces)
+{
+	for (unsigned int i = 0; i < 2u * ring->size; i++) {
+		uint16_t position = vring_packed_advance(VRING_PACKED_START, i % ring->size, ring->size);
+		struct vring_packed_desc desc = vring_packed_fetch(ring, vring_packed_index(position));
+		unsigned int room = i % 3 == 2 ? 2 : CHAIN_PIECES_MAX, count = 0;
+		struct chain_extent extent = {0};
+		enum chain_verdict verdict = chain_packed_fetch(walk, ring, position, &desc, pieces, room, &count,
+								&extent);
+
+		check_walk(memory, walk, verdict, pieces, count, room);
+		must_hold(verdict >= CHAIN_BROKEN || (extent.slots > 0 && extent.slots <= ring->size));
+	}
+}
+
+static void walk_chains(const struct guest_memory *memory, const struct vring_any *ring)
 {
 	static struct chain_piece pieces[CHAIN_PIECES_MAX];
 
 	for (unsigned int way = 0; way < 8; way++) {
 		struct chain_walk walk = {
-			.ring = ring,
+			.ring = &ring->split,
 			.memory = memory,
 			.indirect = way & 1,
 			.writable = way & 2,
 			.mixed = way & 4,
 		};
 
-		for (uint16_t head = 0; head <= ring->size; head++) {
+		if (ring->is_packed) {
+			walk_packed(memory, &ring->packed, &walk, pieces);
+			continue;
+		}
+		for (uint16_t head = 0; head <= ring->split.size; head++) {
 			unsigned int room = head % 3 == 2 ? 2 : CHAIN_PIECES_MAX;
 			unsigned int count = 0;
 			enum chain_verdict verdict = chain_fetch(&walk, head, pieces, room, &count);
 
-			must_hold(count <= room && walk.readable <= count);
-			must_hold(verdict != CHAIN_OK || count > 0);
-			for (unsigned int i = 0; i < count; i++)
-				must_hold(pieces[i].length > 0 && in_memory(memory, &pieces[i]));
+			check_walk(memory, &walk, verdict, pieces, count, room);
 		}
 	}
 }
@@ -177,7 +229,7 @@ static void accept_mac(struct control_queue *queue, const uint8_t mac[6])
 	must_hold(!(mac[0] & 1));
 }
 
-static void serve_control(const struct guest_memory *memory, const struct vring_split *ring, uint64_t features,
+static void serve_control(const struct guest_memory *memory, const struct vring_any *ring, uint64_t features,
 			  uint16_t base)
 {
 	static const struct control_queue_ops ops = {accept_pairs, accept_offloads, accept_mac};
@@ -187,13 +239,16 @@ static void serve_control(const struct guest_memory *memory, const struct vring_
 	queue.ops = &ops;
 	control_queue_start(&queue, ring, memory, features, base);
 	control_queue_serve(&queue, &call);
-	must_hold((uint16_t)(queue.last_avail - base) <= ring->size);
+	if (ring->is_packed)
+		must_hold(vring_packed_index(queue.last_avail) < ring->packed.size);
+	else
+		must_hold((uint16_t)(queue.last_avail - base) <= ring->split.size);
 }
 
 struct guest {
 	struct guest_memory memory;
 	uint8_t *bytes[2];
-	struct vring_split tx, rx;
+	struct vring_any tx, rx;
 };
 
 static void guest_init(struct guest *guest, const struct input *input, const uint8_t *data, size_t size)
@@ -212,10 +267,8 @@ static void guest_init(struct guest *guest, const struct input *input, const uin
 	}
 	guest->memory.count = 2;
 	memcpy(guest->bytes[0], data, min(size, (size_t)REGION_0));
-	guest->tx = ring_at(guest->bytes[0], 1u << input->tx_size % (SIZE_MAX_LOG + 1), AT_TX_DESC, AT_TX_AVAIL,
-			    AT_TX_USED);
-	guest->rx = ring_at(guest->bytes[0], 1u << input->rx_size % (SIZE_MAX_LOG + 1), AT_RX_DESC, AT_RX_AVAIL,
-			    AT_RX_USED);
+	guest->tx = ring_at(guest->bytes[0], input->tx_size, AT_TX_DESC, AT_TX_AVAIL, AT_TX_USED);
+	guest->rx = ring_at(guest->bytes[0], input->rx_size, AT_RX_DESC, AT_RX_AVAIL, AT_RX_USED);
 }
 
 static void guest_fini(struct guest *guest)
@@ -229,21 +282,44 @@ static void guest_poke(struct guest *guest, const struct poke *poke)
 	memcpy(guest->bytes[0] + poke->offset % (REGION_0 - 1), &poke->value, sizeof(poke->value));
 }
 
+static void start_queues(const struct input *input, struct txq *txq, const struct guest *sender, struct rxq *rxq,
+			 const struct guest *receiver)
+{
+	uint64_t tx_features = features_from(tx_bits, input->tx_features);
+	uint64_t rx_features = features_from(rx_bits, input->rx_features);
+	uint16_t tx_base = start_at(&sender->tx, input->base), rx_base = start_at(&receiver->rx, input->base);
+	int err = 0;
+
+	if (sender->tx.is_packed)
+		err |= txq_start_packed(txq, &sender->tx.packed, &sender->memory, tx_features, tx_base, -1);
+	else
+		err |= txq_start(txq, &sender->tx.split, &sender->memory, tx_features, tx_base, -1);
+	if (receiver->rx.is_packed)
+		err |= rxq_start_packed(rxq, &receiver->rx.packed, &receiver->memory, rx_features, rx_base, -1);
+	else
+		rxq_start(rxq, &receiver->rx.split, &receiver->memory, rx_features, rx_base, -1);
+	must_hold(err == 0);
+}
+
+/* Descriptors or entries from one place to another. */
+static unsigned int distance(const struct vring_any *ring, uint16_t from, uint16_t to)
+{
+	return ring->is_packed ? vring_packed_distance(from, to, ring->packed.size) : (uint16_t)(to - from);
+}
+
 static void forward(const struct input *input, const struct poke *pokes, struct guest *sender, struct guest *receiver)
 {
 	struct port *from = dp.ports[input->flow & 1 ? 2 : 0];
 	struct port *to = dp.ports[1];
 	struct txq *txq = &from->txq[0];
 	uint64_t in = stats[from->index].in_packets;
+	unsigned int size = sender->tx.is_packed ? sender->tx.packed.size : sender->tx.split.size;
 
 	from->memory = &sender->memory;
 	to->memory = &receiver->memory;
 	from->fault = to->fault = 0;
 	to->wait_ns = input->waits & 1 ? UINT32_MAX : 0;
-	must_hold(txq_start(txq, &sender->tx, &sender->memory, features_from(tx_bits, input->tx_features), input->base,
-			    -1) == 0);
-	rxq_start(&to->rxq[0], &receiver->rx, &receiver->memory, features_from(rx_bits, input->rx_features),
-		  input->base, -1);
+	start_queues(input, txq, sender, &to->rxq[0], receiver);
 	store_release(&to->pairs_running, 1);
 	for (unsigned int turn = 0; turn < TURNS; turn++) {
 		uint16_t used = txq->used;
@@ -252,8 +328,8 @@ static void forward(const struct input *input, const struct poke *pokes, struct 
 		notice_give_all(fwd);
 		forward_arm(fwd, txq);
 		must_hold(txq->waiting_count <= TXQ_BATCH);
-		must_hold((uint16_t)(txq->used - used) <= sender->tx.size);
-		must_hold((uint16_t)(txq->last_avail - txq->used) <= sender->tx.size);
+		must_hold(distance(&sender->tx, used, txq->used) <= size);
+		must_hold(distance(&sender->tx, txq->used, txq->last_avail) <= size);
 		if (turn < input->pokes) {
 			guest_poke(sender, &pokes[turn]);
 			guest_poke(receiver, &pokes[turn]);
@@ -289,7 +365,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	walk_chains(&sender.memory, &sender.rx);
 	forward(&input, pokes, &sender, &receiver);
 	/* Last, because it writes into the memory. */
-	serve_control(&sender.memory, &sender.tx, features_from(tx_bits, input.tx_features), input.base);
+	serve_control(&sender.memory, &sender.tx, features_from(tx_bits, input.tx_features),
+		      start_at(&sender.tx, input.base));
 	guest_fini(&sender);
 	guest_fini(&receiver);
 	return 0;

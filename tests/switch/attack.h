@@ -55,7 +55,8 @@ void attack_restart(struct attack *attack);
 /* The front end connects anew; bounded, since it may be barred for a while. */
 void attack_reconnect(struct attack *attack);
 
-/* The attacker's memory and rings. Buffers are those of its transmit queue, `number` from 0 on. */
+/* The attacker's memory and split rings (packed ones: below). Buffers are those of its transmit queue, `number` from 0
+ * on. */
 struct vring_split *attack_tx_ring(struct attack *attack);
 struct vring_split *attack_rx_ring(struct attack *attack);
 uint8_t *attack_buffer(struct attack *attack, unsigned int number);
@@ -66,5 +67,14 @@ void attack_desc(struct vring_split *ring, unsigned int index, uint64_t addr, ui
 uint32_t attack_write_frame(struct attack *attack, unsigned int number, const struct virtio_net_hdr *header);
 /* Makes a head available on the transmit ring, and kicks. */
 void attack_offer(struct attack *attack, uint16_t head);
+/* The same for buffer `number` as a chain of its own, in a ring of either kind. */
+void attack_offer_buffer(struct attack *attack, unsigned int number, uint32_t size);
+
+/*
+ * Packed rings, from where the driver goes on (`ahead` descriptors on from there): writes one, with AVAIL and USED as
+ * if it were available; other bits of flags are flipped, so that 0 leaves them.
+ */
+void attack_packed_desc(struct netfront_queue *queue, unsigned int ahead, uint64_t addr, uint32_t length,
+			uint16_t flags);
 
 #endif

@@ -271,9 +271,8 @@ static void memory_that_goes_away(void **state)
 		/* A sender's buffers. */
 		attack_expect_traffic(&attack);
 		size = attack_write_frame(&attack, 0, NULL);
-		attack_desc(attack_tx_ring(&attack), 0, attack_buffer_addr(&attack, 0), size, 0, 0);
 		shrink(&attack, attack.evil->buffers_offset);
-		attack_offer(&attack, 0);
+		attack_offer_buffer(&attack, 0, size);
 		expect_shrunk(&attack);
 
 		/* A receiver's. */

@@ -30,7 +30,11 @@ static uint32_t add_client_port(struct testbed *bed, const char *name)
 /* A front end that has its socket, and nobody there yet. */
 static struct netfront *listen_at(struct testbed *bed, const char *name)
 {
-	const struct netfront_config config = {.path = testbed_path(bed, name), .listen = true};
+	const struct netfront_config config = {
+		.path = testbed_path(bed, name),
+		.features = NETFRONT_FEATURES | testbed_rings(bed),
+		.listen = true,
+	};
 	struct netfront *nf;
 
 	assert_int_equal(netfront_create(&nf, &config), 0);

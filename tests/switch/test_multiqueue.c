@@ -383,6 +383,19 @@ static void pour(struct pour *pour)
 	}
 }
 
+/* Chains (of one descriptor each) that the device gave back after so many. */
+static uint32_t used_by_now(const struct vq_driver *vq, uint32_t chains)
+{
+	uint32_t used = 0;
+
+	/* The index counts in 16 bits. */
+	if (!vq->is_packed)
+		return (uint16_t)(READ_ONCE(vq->split.ring.used->idx) - (uint16_t)chains);
+	while (vq_driver_packed_used_at(&vq->packed, vq->packed.used_next + used))
+		used++;
+	return used;
+}
+
 /* Returns whether a large one was among those that the device gave after `from` chains. */
 static bool drink(struct pour *pour, uint32_t from)
 {
@@ -430,9 +443,7 @@ static void offloads_switched_under_traffic(void **state)
 
 		pour(&state_of);
 		assert_int_equal(set_offloads(pair.to, setting), 0);
-		/* The index counts in 16 bits. */
-		until = state_of.chains +
-			(uint16_t)(READ_ONCE(netfront_rx(pair.to, 0)->ring.used->idx) - (uint16_t)state_of.chains);
+		until = state_of.chains + used_by_now(&netfront_rx(pair.to, 0)->vq, state_of.chains);
 		for (unsigned int i = 0; i < 10; i++) {
 			bool large;
 

@@ -103,7 +103,35 @@ static bool receive_some(struct stream *stream)
 	return n > 0;
 }
 
-static void killed_under_traffic(const struct netfront_config *config)
+/*
+ * A VMM that does not look into rings. For split ones no such VMM exists (QEMU reads the used index); of packed ones
+ * QEMU 7.2 knows no more than where it last stopped the device, which here is: never.
+ */
+static void reconnect_unaware(struct netfront *nf)
+{
+	uint64_t deadline = clock_now_ns() + PATIENCE;
+	int error;
+
+	do {
+		vhost_frontend_close(&nf->fe);
+		for (unsigned int i = 0; i < 2; i++) {
+			nf->queues[i].started = false;
+			nf->queues[i].base = vq_driver_base_first(&nf->queues[i].vq);
+		}
+		error = netfront_attach(nf);
+	} while (error && clock_now_ns() < deadline);
+	assert_int_equal(error, 0);
+}
+
+static void reconnect(struct netfront *nf, bool unaware)
+{
+	if (unaware && nf->queues[0].vq.is_packed)
+		reconnect_unaware(nf);
+	else
+		assert_int_equal(netfront_reconnect(nf, false), 0);
+}
+
+static void killed_under_traffic(const struct netfront_config *config, bool unaware)
 {
 	static struct pair pair;
 	struct stream stream = {.window = 256};
@@ -122,9 +150,9 @@ static void killed_under_traffic(const struct netfront_config *config)
 			testbed_restart(&pair.bed);
 			make_ports(&pair);
 			/* What is sent to a port that is down is lost, as ever: the receiver comes first. */
-			assert_int_equal(netfront_reconnect(pair.ends[1], false), 0);
+			reconnect(pair.ends[1], unaware);
 			testbed_wait_state(&pair.bed, pair.ports[1], DP_PORT_UP);
-			assert_int_equal(netfront_reconnect(pair.ends[0], false), 0);
+			reconnect(pair.ends[0], unaware);
 			deaths++;
 			deadline = clock_now_ns() + PATIENCE;
 		}
@@ -137,19 +165,29 @@ static void killed_under_traffic(const struct netfront_config *config)
 	stop(&pair);
 }
 
-static void split_rings(void **state)
-{
-	static const struct netfront_config configs[] = {
-		{.rx_size = 256, .tx_size = 256},
-		{.rx_size = 8, .tx_size = 64},
-		{.rx_size = 64, .tx_size = 16, .rx_buffer = 128},
-		{.rx_size = 64, .tx_size = 64, .piece = 100, .header_apart = true},
-		{.rx_size = 256, .tx_size = 256, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)},
-	};
+static const struct netfront_config configs[] = {
+	{.rx_size = 256, .tx_size = 256},
+	{.rx_size = 8, .tx_size = 64},
+	{.rx_size = 64, .tx_size = 16, .rx_buffer = 128},
+	{.rx_size = 64, .tx_size = 64, .piece = 100, .header_apart = true},
+	{.rx_size = 256, .tx_size = 256, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)},
+	{.rx_size = 256, .tx_size = 256, .piece = 100, .features = VIRTIO_BIT(VIRTIO_F_VERSION_1)},
+};
 
+static void nothing_is_lost(void **state)
+{
 	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(configs); i++)
-		killed_under_traffic(&configs[i]);
+		killed_under_traffic(&configs[i], false);
+}
+
+static void rings_tell_where(void **state)
+{
+	const char *rings = getenv("TESTBED_RINGS");
+
+	(void)state;
+	for (unsigned int i = 0; rings && i < ARRAY_SIZE(configs); i++)
+		killed_under_traffic(&configs[i], true);
 }
 
 /* Packets that wait for a flow when the core dies wait for the next one's. */
@@ -207,7 +245,8 @@ static void a_new_core_is_empty(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(split_rings),
+		cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(rings_tell_where),
 		cmocka_unit_test(waiting_packets_survive),
 		cmocka_unit_test(a_new_core_is_empty),
 	};

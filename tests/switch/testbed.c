@@ -165,14 +165,28 @@ uint32_t testbed_port(struct testbed *bed, const char *name, const struct dp_por
 	return port;
 }
 
+uint64_t testbed_rings(struct testbed *bed)
+{
+	const char *rings = getenv("TESTBED_RINGS");
+	bool odd = bed->attached++ % 2;
+
+	if (!rings || !strcmp(rings, "split"))
+		return 0;
+	assert_true(!strcmp(rings, "packed") || !strcmp(rings, "mixed"));
+	return odd || !strcmp(rings, "packed") ? NETFRONT_FEATURES_PACKED : 0;
+}
+
 struct netfront *testbed_attach(struct testbed *bed, const char *name, const struct netfront_config *config)
 {
 	struct netfront_config own = config ? *config : (struct netfront_config){0};
+	uint64_t rings = testbed_rings(bed);
 	struct netfront *nf = NULL;
 	const char *step = "?";
 	int error;
 
 	own.path = testbed_path(bed, name);
+	own.features = (own.features ? own.features : NETFRONT_FEATURES) | rings;
+	own.required |= rings;
 	error = netfront_open(&nf, &own, &step);
 	if (error)
 		print_error("attaching to %s: %s: %s\n", name, step, strerror(-error));

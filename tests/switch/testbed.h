@@ -3,6 +3,9 @@
  * A whole data plane to test against: the core as a process of its own in a directory of its own, the controller's
  * end of its channel, and front ends on its ports. Everything is real but the control plane: tests set the flows.
  *
+ * The environment's TESTBED_RINGS says over which rings: split ones (also if it says nothing), packed, or mixed, when
+ * every second front end has packed ones.
+ *
  * Used by one thread. What cannot be set up fails the test at once; testbed_stop() fails it if the core did not end
  * cleanly, so that a sanitizer's finding in there is one of the test.
  */
@@ -23,7 +26,8 @@ struct testbed {
 	char dir[64];
 	pid_t core;
 	unsigned int workers;
-	int observer; /* the core's end of a socket, 0: none */
+	int observer;          /* the core's end of a socket, 0: none */
+	unsigned int attached; /* front ends, ever */
 	unsigned int name_count;
 	char paths[TESTBED_NAMES_MAX][DP_PATH_SIZE]; /* that front ends were given: they keep pointers */
 	struct datapath_client *client;
@@ -42,6 +46,9 @@ void testbed_restart(struct testbed *bed);
 /* The controller goes, and a new one comes: the core stays. */
 void testbed_close_client(struct testbed *bed);
 void testbed_open_client(struct testbed *bed);
+
+/* What the environment adds to the features of the next front end. */
+uint64_t testbed_rings(struct testbed *bed);
 
 /* Adds a server port with config's options (NULL: all default); its socket is dir/name.sock. Returns its index. */
 uint32_t testbed_port(struct testbed *bed, const char *name, const struct dp_port_add *options);

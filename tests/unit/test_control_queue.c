@@ -69,7 +69,7 @@ static int set_up_features(void **state, uint64_t features)
 	f->guest.ring.avail->idx = BASE;
 	f->guest.ring.used->idx = BASE;
 	f->queue.ops = &ops;
-	control_queue_start(&f->queue, &f->guest.ring, &f->guest.memory, features, BASE);
+	control_queue_start(&f->queue, &(struct vring_any){.split = f->guest.ring}, &f->guest.memory, features, BASE);
 	*state = f;
 	return 0;
 }

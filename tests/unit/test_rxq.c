@@ -32,6 +32,7 @@ static int set_up_size(void **state, unsigned int size, uint64_t features)
 	f->guest.ring.avail->idx = BASE;
 	f->rxq = aligned_alloc(CACHE_LINE, align_up(sizeof(*f->rxq), CACHE_LINE));
 	assert_non_null(f->rxq);
+	memset(f->rxq, 0, sizeof(*f->rxq));
 	rxq_start(f->rxq, &f->guest.ring, &f->guest.memory, features, BASE, -1);
 	*state = f;
 	return 0;
