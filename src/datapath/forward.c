@@ -235,7 +235,11 @@ static void send_to_many(struct forwarder *fwd, const struct flow *flow, const u
 
 	for (uint32_t action = 0; action < flow->action_count; action++) {
 		uint32_t to = flow->actions[action].value;
+		const struct port *port = datapath_port(fwd->dp, to);
 
+		/* What is for all who are there is not lost where nobody is. */
+		if (!port || !load_acquire(&port->pairs_running))
+			continue;
 		if (!deliver(fwd, to, &delivery))
 			settle(fwd, to, indexes, count);
 		for (unsigned int i = 0; i < count; i++) {

@@ -535,9 +535,10 @@ static void drops_by_reason(void **state)
 	const struct flow_key mask = {.in_port = UINT32_MAX};
 	struct flow_key key = {0};
 	struct flow_action action = {.type = FLOW_ACTION_DROP};
-	uint8_t frame[60];
+	uint8_t frame[60], got[60];
+	uint32_t both[2];
 	struct stats_port stats;
-	uint64_t id = 0, bytes = 0;
+	uint64_t id = 0, many, bytes = 0;
 
 	(void)state;
 	start(&room, 1);
@@ -571,6 +572,18 @@ static void drops_by_reason(void **state)
 	assert_int_equal(add_flow(&room.bed, &key, &mask, &action, 0), id);
 	assert_int_equal(netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)), 0);
 	testbed_wait_drops(&room.bed, room.ports[3], DROP_OUT_DOWN, 1);
+
+	/* One of many is no loss there; the others get theirs. */
+	both[0] = room.ports[1];
+	both[1] = room.ports[3];
+	assert_int_equal(datapath_client_flow_del(room.bed.client, id), 0);
+	many = testbed_flow(&room.bed, room.ports[0], frame, both, 2);
+	assert_int_equal(netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)), 0);
+	assert_int_equal(testbed_receive(room.ends[1], 0, NULL, got, sizeof(got)), sizeof(frame));
+	testbed_stats(&room.bed, room.ports[3], &stats);
+	assert_int_equal(stats.drops[DROP_OUT_DOWN], 1);
+	assert_int_equal(datapath_client_flow_del(room.bed.client, many), 0);
+	id = add_flow(&room.bed, &key, &mask, &action, 0);
 
 	/* A port that comes to an index begins at 0, whoever was there. */
 	assert_int_equal(datapath_client_port_del(room.bed.client, room.ports[3]), 0);
