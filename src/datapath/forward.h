@@ -88,6 +88,16 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq);
 /* When the first of txq's waiting packets has waited enough; 0: none waits. */
 uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq);
 
+/* Since when the first of txq's packets that wait for a receiver's buffers does; UINT64_MAX: none waits for any. */
+static inline uint64_t forward_waits_since(const struct txq *txq)
+{
+	for (unsigned int i = 0; i < txq->waiting_count; i++) {
+		if (txq->waiting[i].reason == DROP_OUT_FULL)
+			return txq->waiting[i].since_ns;
+	}
+	return UINT64_MAX;
+}
+
 /* Sends a frame that this process made out of a port, if there is room. True if it went. Leaves a notice. */
 bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, uint32_t length);
 

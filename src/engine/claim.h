@@ -7,7 +7,7 @@
  *	busy in w	worker w is in the middle of something with it: nobody else may touch it
  *
  * Any worker may call any of these at any time. That a queue is served by one worker at a time, and that no packet
- * stays behind in a queue that nobody has, is what tests/model/claim.pml shows of worker.c's use of them.
+ * stays behind in a queue that nobody has, is what tests/models/claim.pml shows of worker.c's use of them.
  */
 #ifndef LASTHOP_ENGINE_CLAIM_H
 #define LASTHOP_ENGINE_CLAIM_H

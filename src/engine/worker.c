@@ -159,15 +159,23 @@ static void let_go_of_still(struct worker *worker, uint32_t position)
 		activate(worker, id);
 }
 
-/* One turn for every queue. Returns the packets it made progress with. */
+/*
+ * One turn for every queue. Returns the packets it made progress with. The next round begins with the queue that has
+ * waited longest for a receiver's buffers: whoever is first gets what there is of them.
+ */
 static unsigned int round_of_turns(struct worker *worker)
 {
+	uint32_t position = worker->first, first = 0;
+	uint64_t oldest = UINT64_MAX;
 	unsigned int progress = 0;
 
-	for (uint32_t i = 0; i < worker->active_count;) {
+	for (uint32_t left = worker->active_count; left > 0 && worker->active_count > 0; left--) {
+		uint32_t i = position < worker->active_count ? position : 0;
 		uint32_t id = worker->active[i];
 		struct txq *txq = find_queue(worker, id);
+		uint64_t since;
 
+		position = i;
 		if (unlikely(!claim_begin(claim_of(worker, id), worker->index))) {
 			unlist(worker, i);
 			continue;
@@ -177,9 +185,15 @@ static unsigned int round_of_turns(struct worker *worker)
 			continue;
 		}
 		progress += forward_turn(worker->fwd, txq);
+		since = forward_waits_since(txq);
 		claim_end(claim_of(worker, id), worker->index);
-		i++;
+		if (unlikely(since < oldest)) {
+			oldest = since;
+			first = i;
+		}
+		position++;
 	}
+	worker->first = first;
 	return progress;
 }
 
