@@ -30,7 +30,7 @@
 #define POLLED_NS  200000ULL
 #define RETRY_NS   1000000ULL
 
-/* Looks for new kicks of other queues this often while some queue keeps the worker busy: rounds. */
+/* Looks for new kicks of other queues this often while some queues keep the worker busy: turns. */
 #define EVENTS_EVERY 16
 /* ... and while it looks for more work: looks at the queues. */
 #define LOOKS_EVERY  64
@@ -513,7 +513,7 @@ static void take_place(const struct worker *worker)
 void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
-	unsigned int rounds = 0;
+	unsigned int turns = 0;
 
 	take_place(worker);
 	rcu_register_thread();
@@ -525,8 +525,11 @@ void *worker_main(void *arg)
 		call_chase(worker, false);
 		if (progress > 0) {
 			work_on(worker, progress);
-			if (++rounds % EVENTS_EVERY == 0)
-				poll_events(worker);
+			turns += worker->active_count;
+			if (turns < EVENTS_EVERY)
+				continue;
+			turns = 0;
+			poll_events(worker);
 		} else if (!linger(worker)) {
 			sleep_until_kicked(worker);
 		}
