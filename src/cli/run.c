@@ -230,6 +230,8 @@ static const struct {
 	{"--no-state-batching", false, FOR_CORE, NULL},
 	{"--no-preemptive-copy", false, FOR_CORE, NULL},
 	{"--no-offload", false, FOR_CORE, NULL},
+	{"--no-pinning", false, FOR_CORE, NULL},
+	{"--class", true, FOR_CORE, NULL},
 	{"--no-observer", false, FOR_US, NULL},
 	{"--user", true, FOR_CORE | FOR_OBSERVER, NULL},
 	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER, NULL},

@@ -129,6 +129,8 @@ int core_start(struct core *core)
 		.state_batching = core->config.state_batching,
 		.preemptive_copy = core->config.preemptive_copy,
 		.offload = core->config.offload,
+		.pinned = core->config.pinned,
+		.class = core->config.class,
 	};
 	uint32_t own = core->config.workers;
 	int error;

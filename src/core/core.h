@@ -28,6 +28,8 @@ struct core_config {
 	bool state_batching; /* these three as in struct worker_pool_config */
 	bool preemptive_copy;
 	bool offload;
+	bool pinned;
+	enum worker_class class;
 	uint32_t flows_max;
 	int observer_fd; /* socket to an observer (engine/vm_state.h), taken over by core_open; -1: none */
 };

@@ -44,6 +44,8 @@ static const char usage[] =
 	"  --flows-max N      size of the flow table (default 1048576)\n"
 	"  --no-state-batching, --no-preemptive-copy, --no-offload\n"
 	"                     work without one of the engine's mechanisms, to see what it is good for\n"
+	"  --no-pinning       leave it to the kernel where workers run\n"
+	"  --class NAME       of the scheduler: batch, normal, idle; else by what the VMs do\n"
 	"  --observer-fd N    a SOCK_SEQPACKET socket, with lasthop-observer at its other end now or later\n"
 	"  --user NAME        whom to become if started as root (default: lasthop, or else nobody)\n"
 	"  --no-sandbox       keep privileges and sight of the file system; for debugging only\n"
@@ -73,6 +75,21 @@ static bool parse_number(const char *text, const char *option, uint64_t least, u
 	return true;
 }
 
+static bool parse_class(const char *text, enum worker_class *class)
+{
+	static const char *const names[] = {
+		[WORKER_BATCH] = "batch", [WORKER_NORMAL] = "normal", [WORKER_IDLE] = "idle"};
+
+	for (unsigned int i = WORKER_BATCH; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(text, names[i])) {
+			*class = (enum worker_class)i;
+			return true;
+		}
+	}
+	fprintf(stderr, "lasthop-core: --class takes batch, normal or idle, not '%s'\n", text);
+	return false;
+}
+
 static unsigned int cpus_allowed(void)
 {
 	cpu_set_t allowed;
@@ -91,6 +108,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"no-state-batching", no_argument, NULL, 'B'},
 		{"no-preemptive-copy", no_argument, NULL, 'C'},
 		{"no-offload", no_argument, NULL, 'O'},
+		{"no-pinning", no_argument, NULL, 'P'},
+		{"class", required_argument, NULL, 'K'},
 		{"observer-fd", required_argument, NULL, 'o'},
 		{"user", required_argument, NULL, 'u'},
 		{"no-sandbox", no_argument, NULL, 'n'},
@@ -109,6 +128,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 			 .state_batching = true,
 			 .preemptive_copy = true,
 			 .offload = true,
+			 .pinned = true,
 			 .flows_max = FLOWS_DEFAULT,
 			 .observer_fd = -1},
 		.sandbox = true,
@@ -141,6 +161,12 @@ static int parse_options(int argc, char **argv, struct options *options)
 			break;
 		case 'O':
 			options->core.offload = false;
+			break;
+		case 'P':
+			options->core.pinned = false;
+			break;
+		case 'K':
+			ok = parse_class(optarg, &options->core.class);
 			break;
 		case 'o':
 			ok = parse_number(optarg, "observer-fd", 0, INT_MAX, &number);

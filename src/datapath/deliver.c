@@ -395,6 +395,19 @@ static unsigned int choose_queue(const struct packet *packet, uint32_t pairs)
 	return (unsigned int)(((uint64_t)packet_hash(packet) * pairs) >> 32);
 }
 
+/*
+ * What a switch does that does not copy preemptively: the guest wakes while its packets are on their way. It may look
+ * before they are there and sleep again, so the notice comes all the same.
+ */
+static void wake_before_copy(struct forwarder *fwd, struct port *to, const struct rxq *rxq)
+{
+	uint16_t from = fwd->res.used_start;
+
+	full_barrier();
+	if (fwd->res.elem_count && rxq_wants_call(rxq, from, (uint16_t)(from + fwd->res.elem_count)))
+		forward_call(fwd, to, rxq->call_fd);
+}
+
 static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq *rxq, const struct delivery *delivery)
 {
 	struct progress p = {
@@ -423,6 +436,8 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		if (unlikely(p.empty && load_relaxed(&rxq->stalled)))
 			p.reason = DROP_OUT_FULL + 1;
 		rxq_reserve_end(rxq, &fwd->res);
+		if (unlikely(fwd->wakes_first))
+			wake_before_copy(fwd, to, rxq);
 		copy_units(&p);
 		count_delivered(&p);
 		notice_add(fwd, to, queue, false, rxq_publish(rxq, &fwd->res));

@@ -32,6 +32,7 @@
 
 struct forwarder {
 	struct datapath *dp;
+	bool wakes_first;               /* receivers are called when their packets come, not when they are there */
 	struct flow_counters *counters; /* of flows, by slot */
 	struct stats_port *stats;       /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;

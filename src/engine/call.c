@@ -116,6 +116,7 @@ static bool post(struct worker *worker, struct worker *other, uint32_t what)
 		if (load_relaxed(&other->posts[i]) || !__atomic_compare_exchange_n(&other->posts[i], &none, what, false,
 										   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
+		stats_add(&worker->fwd->worker_stats->calls_posted, 1);
 		worker->posted[worker->posted_count++] = (struct posted){
 			.slot = &other->posts[i],
 			.post = what,
@@ -132,8 +133,10 @@ void call_give(struct worker *worker, unsigned int index)
 	struct port *port = notice_take(worker->fwd, index);
 	struct worker *other;
 
+	worker->guests_asked++;
 	if (!port)
 		return;
+	worker->guests_called++;
 	other = find_caller(worker, port);
 	if (other && !load_relaxed(&other->asleep) &&
 	    post(worker, other, post_of(notice.port, notice.queue, notice.transmit)))

@@ -56,6 +56,9 @@ struct worker {
 	bool stop;        /* atomic */
 	bool asleep;      /* atomic: what it holds may be taken over */
 	bool has_waiting; /* atomic: wake it when something changes */
+	bool moved;       /* atomic: by another worker, to finish its round there (rescue.c) */
+	pid_t tid;
+	uint32_t rounds; /* atomic: goes round */
 	/* by queue, atomic */
 	uint64_t attention[QUEUES_MAX / 64]; /* look at it without a kick; set by anyone, who then wakes the worker */
 
@@ -66,15 +69,24 @@ struct worker {
 	uint32_t calls_from_afar;
 	uint64_t afar_since_ns;
 
-	/* the worker's own from here: the queues that it holds or thinks it holds */
+	/*
+	 * The worker's own from here: the queues that it holds or thinks it holds. Others may look, and believe what
+	 * the claims say.
+	 */
 	uint32_t active_count cache_aligned;
 	uint32_t active[QUEUES_MAX];
 	bool is_active[QUEUES_MAX];
-	uint32_t first;         /* position of the queue with which the next round begins */
-	uint64_t idle_since_ns; /* when it found nothing more to do; 0: it has something */
-	uint64_t gap_ns;        /* how long that lasts, on average */
-	uint64_t credit_ns;     /* earned by packets, to be spent on looking for more */
-	unsigned int looks;     /* since then */
+	uint32_t first;                           /* position of the queue with which the next round begins */
+	uint64_t idle_since_ns;                   /* when it found nothing more to do; 0: it has something */
+	uint64_t gap_ns;                          /* how long that lasts, on average */
+	uint64_t credit_ns;                       /* earned by packets, to be spent on looking for more */
+	unsigned int looks;                       /* since then */
+	bool polite;                              /* it is of the batch class */
+	unsigned int guests_asked, guests_called; /* lately: wanted to be called or not, and did */
+	struct seen {
+		uint32_t rounds;
+		uint64_t since_ns;
+	} seen[STATS_WORKERS_MAX]; /* of others, by rescue.c */
 	unsigned int posted_count;
 	struct posted posted[CALL_POSTS];
 	uint64_t load_since_ns; /* of the load below */
@@ -110,6 +122,8 @@ static inline void worker_attend(struct worker *worker, uint32_t id)
 
 /* worker.c */
 void *worker_main(void *worker);
+/* Takes a queue from another worker, who holds it between turns. */
+void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder);
 
 /* homes.c */
 
@@ -142,6 +156,13 @@ void call_give(struct worker *worker, unsigned int index);
 bool call_take_posts(struct worker *worker);
 /* Makes the calls that were left to others and not made: those that are late, or all. */
 void call_chase(struct worker *worker, bool all);
+
+/* rescue.c */
+
+/* A worker that has nothing to do looks whether others are kept from what they have to do. */
+void rescue_look(struct worker *worker);
+/* The worker was moved, and is done with what it was moved for. */
+void rescue_return(struct worker *worker);
 
 /* merge.c */
 

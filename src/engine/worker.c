@@ -14,7 +14,7 @@
  * handler may take it over then, as may a worker to whom it was offered.
  *
  * Workers are of the scheduler's batch class: a kick does not take the CPU from the VM that kicks, which goes on
- * filling its ring, and whoever is notified takes it from the worker.
+ * filling its ring, and whoever is notified takes it from the worker. With guests that poll they are of the normal one.
  */
 #include <errno.h>
 #include <sched.h>
@@ -41,6 +41,10 @@
  */
 #define CREDIT_NS        400ULL
 #define LINGER_TIMES_MAX 10
+
+/* Guests poll if fewer than one in so many, of so many asked, want to be called. */
+#define POLLERS_RATIO 16
+#define GUESTS_ASKED  256
 
 /* A turn of someone else is waited for this long, in looks, when a queue is taken over. */
 #define TAKE_OVER_TRIES 4096
@@ -78,13 +82,17 @@ static void list(struct worker *worker, uint32_t id)
 	if (worker->is_active[id])
 		return;
 	worker->is_active[id] = true;
-	worker->active[worker->active_count++] = id;
+	store_relaxed(&worker->active[worker->active_count], id);
+	store_relaxed(&worker->active_count, worker->active_count + 1);
 }
 
 static void unlist(struct worker *worker, uint32_t position)
 {
+	uint32_t last = worker->active_count - 1;
+
 	worker->is_active[worker->active[position]] = false;
-	worker->active[position] = worker->active[--worker->active_count];
+	store_relaxed(&worker->active[position], worker->active[last]);
+	store_relaxed(&worker->active_count, last);
 }
 
 /* From a worker who sleeps, or who offered it. */
@@ -106,11 +114,32 @@ static bool take_over(struct worker *worker, uint32_t id)
 			cpu_relax();
 			continue;
 		}
-		if ((unsigned int)holder == worker->index || offered || load_acquire(&pool->workers[holder]->asleep))
-			return claim_take_over(&seat->claim, (unsigned int)holder, worker->index);
-		return false;
+		if ((unsigned int)holder != worker->index && !offered && !load_acquire(&pool->workers[holder]->asleep))
+			return false;
+		if (!claim_take_over(&seat->claim, (unsigned int)holder, worker->index))
+			return false;
+		stats_add(&worker->fwd->worker_stats->taken_over, (unsigned int)holder != worker->index);
+		return true;
 	}
 	return false;
+}
+
+/* After the claim is won. */
+static void begin_serving(struct worker *worker, struct txq *txq, uint32_t id)
+{
+	txq_kicks_off(txq);
+	claim_end(claim_of(worker, id), worker->index);
+	list(worker, id);
+}
+
+void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder)
+{
+	struct txq *txq = find_queue(worker, id);
+
+	if (!txq || !load_acquire(&txq->live) || !claim_take_over(claim_of(worker, id), holder, worker->index))
+		return;
+	begin_serving(worker, txq, id);
+	stats_add(&worker->fwd->worker_stats->taken_over, 1);
 }
 
 /* There may be something in the queue, and perhaps it is nobody's. */
@@ -120,9 +149,7 @@ static void activate(struct worker *worker, uint32_t id)
 
 	if (!txq || !load_acquire(&txq->live) || !take_over(worker, id))
 		return;
-	txq_kicks_off(txq);
-	claim_end(claim_of(worker, id), worker->index);
-	list(worker, id);
+	begin_serving(worker, txq, id);
 }
 
 static void activate_attended(struct worker *worker)
@@ -387,9 +414,10 @@ static void learn_gap(struct worker *worker, uint64_t now)
 static void look_around(struct worker *worker)
 {
 	merge_notices(worker, true);
-	if (++worker->looks % LOOKS_EVERY == 0)
+	if (++worker->looks % LOOKS_EVERY == 0) {
+		rescue_look(worker);
 		poll_events(worker);
-	else if (sees_cpus(worker))
+	} else if (sees_cpus(worker))
 		cpu_relax();
 	else
 		sched_yield();
@@ -422,7 +450,7 @@ static bool linger(struct worker *worker)
 	}
 	if (worker->gap_ns > most)
 		most = 0;
-	most = max(most, min(worker->credit_ns, LINGER_TIMES_MAX * worker->pool->config.linger_ns));
+	most = max(most, worker->credit_ns);
 	if (now - worker->idle_since_ns >= most || cpu_is_wanted(worker))
 		return false;
 	look_around(worker);
@@ -479,6 +507,40 @@ static void weigh(struct worker *worker, unsigned int packets, bool wanted)
 	worker->load = 0;
 }
 
+static void set_class(struct worker *worker, bool polite)
+{
+	static const int fixed[] = {
+		[WORKER_BATCH] = SCHED_BATCH,
+		[WORKER_NORMAL] = SCHED_OTHER,
+		[WORKER_IDLE] = SCHED_IDLE,
+	};
+	const enum worker_class class = worker->pool->config.class;
+	const struct sched_param none = {0};
+	int policy = polite ? SCHED_BATCH : SCHED_OTHER;
+
+	worker->polite = polite;
+	if (class != WORKER_ADAPTIVE)
+		policy = fixed[class];
+	if (sched_setscheduler(0, policy, &none))
+		log_warn("worker %u cannot change its class: %s", worker->index, strerror(errno));
+}
+
+/*
+ * Guests that sleep are best served by a worker that lets them finish what they do. Guests that poll never finish: a
+ * worker that shares a CPU with them and is as polite gets it only when their time slices end.
+ */
+static void choose_class(struct worker *worker)
+{
+	bool polite = worker->guests_called * POLLERS_RATIO >= worker->guests_asked;
+
+	if (likely(worker->guests_asked < GUESTS_ASKED))
+		return;
+	worker->guests_asked = 0;
+	worker->guests_called = 0;
+	if (polite != worker->polite)
+		set_class(worker, polite);
+}
+
 static void work_on(struct worker *worker, unsigned int progress)
 {
 	bool wanted = cpu_is_wanted(worker);
@@ -486,7 +548,9 @@ static void work_on(struct worker *worker, unsigned int progress)
 	if (worker->idle_since_ns)
 		learn_gap(worker, clock_now_ns());
 	worker->credit_ns += progress * CREDIT_NS;
+	worker->credit_ns = min(worker->credit_ns, LINGER_TIMES_MAX * worker->pool->config.linger_ns);
 	merge_notices(worker, false);
+	choose_class(worker);
 	if (!worker->pool->config.offload || !sees_cpus(worker))
 		return;
 	if (wanted)
@@ -496,9 +560,8 @@ static void work_on(struct worker *worker, unsigned int progress)
 }
 
 /* @syscalls core: sched_setaffinity sched_setscheduler */
-static void take_place(const struct worker *worker)
+static void take_place(struct worker *worker)
 {
-	const struct sched_param none = {0};
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
@@ -506,8 +569,8 @@ static void take_place(const struct worker *worker)
 		CPU_SET(worker->cpu, &cpus);
 	if (worker->cpu != CPU_NONE && sched_setaffinity(0, sizeof(cpus), &cpus))
 		log_warn("worker %u cannot be pinned to CPU %u: %s", worker->index, worker->cpu, strerror(errno));
-	if (sched_setscheduler(0, SCHED_BATCH, &none))
-		log_warn("worker %u cannot be of the batch class: %s", worker->index, strerror(errno));
+	worker->tid = gettid();
+	set_class(worker, true);
 }
 
 void *worker_main(void *arg)
@@ -521,6 +584,9 @@ void *worker_main(void *arg)
 		unsigned int progress = round_of_turns(worker);
 
 		rcu_quiescent_state();
+		store_relaxed(&worker->rounds, worker->rounds + 1);
+		if (unlikely(load_relaxed(&worker->moved)))
+			rescue_return(worker);
 		call_take_posts(worker);
 		call_chase(worker, false);
 		if (progress > 0) {

@@ -16,6 +16,13 @@
 
 struct worker_pool;
 
+enum worker_class {
+	WORKER_ADAPTIVE, /* batch; normal where guests poll */
+	WORKER_BATCH,
+	WORKER_NORMAL,
+	WORKER_IDLE,
+};
+
 struct worker_pool_config {
 	struct datapath *dp;
 	unsigned int workers;       /* 1 to STATS_WORKERS_MAX - 1 */
@@ -23,8 +30,10 @@ struct worker_pool_config {
 	struct stats_worker *stats; /* [workers + 1] */
 	uint64_t linger_ns;         /* how long a worker looks for more work before it sleeps */
 	bool state_batching;        /* notify by the receiver's state, and not once a batch */
-	bool preemptive_copy;       /* copy where it helps most, and not always in the turn of the sender */
-	bool offload;               /* wake and place workers by which CPUs are idle */
+	bool preemptive_copy;       /* a VM that sleeps is called when its packets are there, not when they come */
+	bool offload;               /* work may move to idle CPUs, calls to the VM's */
+	bool pinned;                /* one worker a CPU, if there are as many: else the kernel places them */
+	enum worker_class class;    /* of the scheduler */
 	struct forwarder *caller;   /* of the thread that starts the pool: its notifications are watched as well */
 };
 

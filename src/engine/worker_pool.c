@@ -40,7 +40,8 @@ static uint32_t allowed_cpu(const cpu_set_t *allowed, unsigned int n)
 static void place_workers(struct worker_pool *pool)
 {
 	cpu_set_t allowed;
-	bool pinned = !sched_getaffinity(0, sizeof(allowed), &allowed) && CPU_COUNT(&allowed) == (int)pool->started;
+	bool pinned = pool->config.pinned && !sched_getaffinity(0, sizeof(allowed), &allowed) &&
+		      CPU_COUNT(&allowed) == (int)pool->started;
 
 	for (unsigned int i = 0; i < pool->started; i++)
 		pool->workers[i]->cpu = pinned ? allowed_cpu(&allowed, i) : CPU_NONE;
@@ -62,6 +63,7 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 				       pool->config.stats + index);
 	if (!worker->fwd)
 		return -ENOMEM;
+	worker->fwd->wakes_first = !pool->config.preemptive_copy;
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||

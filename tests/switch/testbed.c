@@ -46,6 +46,7 @@ static int run_core(const struct testbed *bed)
 		.state_batching = true,
 		.preemptive_copy = true,
 		.offload = true,
+		.pinned = true,
 		.flows_max = 1 << 17,
 		.observer_fd = bed->observer > 0 ? bed->observer : -1,
 	};
