@@ -11,6 +11,9 @@
 
 #include <string.h>
 
+/* Beyond it, counters are worth fetching ahead. */
+#define FLOWS_IN_CACHE 4096
+
 /* A flow may come while the batch is looked up: what follows a packet that did not find it yet waits with it. */
 static void keep_order(struct forwarder *fwd, unsigned int words)
 {
@@ -50,57 +53,80 @@ static void remember(struct txq_last *last, const struct flow *flow, const struc
 	}
 }
 
-/* The second stage for these packets; returns those that find nothing there. */
-static uint32_t look_up_second(struct forwarder *fwd, const struct flow *hint, bool deep, uint32_t wanted)
+/* The packets among these that `hint` is for; they get it. */
+static uint32_t use_hint(struct forwarder *fwd, const struct flow *hint, uint32_t wanted)
 {
-	uint32_t missing = 0, found;
+	const union flow_words mask = hint->mask->words, key = hint->key;
+	uint32_t found = 0;
 
+	if (unlikely(hint->mask->depth > FLOW_L2_WORDS))
+		return 0;
 	for (uint32_t left = wanted; left; left &= left - 1) {
 		unsigned int i = (unsigned int)__builtin_ctz(left);
+		const uint64_t *words = fwd->keys[i].words;
+		uint64_t diff = ((words[0] & mask.words[0]) ^ key.words[0]) |
+				((words[1] & mask.words[1]) ^ key.words[1]) |
+				((words[2] & mask.words[2]) ^ key.words[2]);
 
-		fwd->firsts[i] = fwd->flows[i];
-		if (hint && flow_matches(hint, &fwd->keys[i])) {
-			fwd->flows[i] = hint;
-		} else {
-			fwd->flows[i] = NULL;
-			missing |= 1U << i;
-		}
+		if (diff)
+			continue;
+		fwd->flows[i] = hint;
+		found |= 1U << i;
 	}
-	if (!missing)
-		return 0;
-	found = missing;
-	missing = (uint32_t)flow_table_lookup(fwd->dp->flows, FLOW_STAGE_SECOND, fwd->keys, deep, missing, fwd->flows);
-	for (found &= ~missing; found; found &= found - 1)
+	return found;
+}
+
+static void prefetch_counters(const struct forwarder *fwd, uint32_t found)
+{
+	for (; found; found &= found - 1)
 		__builtin_prefetch(&fwd->counters[fwd->flows[__builtin_ctz(found)]->slot], 1);
-	return missing;
 }
 
 /* The table for these packets; returns those that find nothing. */
 static uint32_t look_up(struct forwarder *fwd, const struct flow *hint, bool deep, uint32_t wanted)
 {
+	const bool large = flow_table_count(fwd->dp->flows) > FLOWS_IN_CACHE;
 	uint32_t missing = (uint32_t)flow_table_lookup(fwd->dp->flows, FLOW_STAGE_FIRST, fwd->keys, deep, wanted,
 						       fwd->flows);
 	uint32_t second = 0;
 
+	if (unlikely(large))
+		prefetch_counters(fwd, wanted & ~missing);
 	for (uint32_t left = wanted & ~missing; left; left &= left - 1) {
 		unsigned int i = (unsigned int)__builtin_ctz(left);
 		const struct flow *flow = fwd->flows[i];
 
-		__builtin_prefetch(&fwd->counters[flow->slot], 1);
-		second |= (uint32_t)(flow->next_stage != 0) << i;
+		if (!flow->next_stage)
+			continue;
+		fwd->firsts[i] = flow;
+		fwd->flows[i] = NULL;
+		second |= 1U << i;
 	}
-	return second ? missing | look_up_second(fwd, hint, deep, second) : missing;
+	if (hint && second)
+		second &= ~use_hint(fwd, hint, second);
+	if (second) {
+		uint32_t none = (uint32_t)flow_table_lookup(fwd->dp->flows, FLOW_STAGE_SECOND, fwd->keys, deep, second,
+							    fwd->flows);
+
+		if (unlikely(large))
+			prefetch_counters(fwd, second & ~none);
+		missing |= none;
+	}
+	return missing;
 }
 
-static uint32_t common_output(const struct forwarder *fwd)
+/* All packets have a flow. Notes whether they alternate. */
+static uint32_t common_output(const struct forwarder *fwd, struct txq_last *last)
 {
-	uint32_t output = fwd->flows[0]->output;
+	uint32_t output = fwd->flows[0]->output, others = 0;
+	bool repeat = false;
 
 	for (unsigned int i = 1; i < fwd->batch.count; i++) {
-		if (fwd->flows[i]->output != output)
-			return FLOW_NO_OUTPUT;
+		others |= fwd->flows[i]->output ^ output;
+		repeat |= fwd->flows[i] == fwd->flows[i - 1] && fwd->firsts[i] == fwd->firsts[i - 1];
 	}
-	return output;
+	last->alternates = !repeat && fwd->batch.count > 1;
+	return others ? FLOW_NO_OUTPUT : output;
 }
 
 /* A plain batch whose packets all have the header that the last packet had, as far as anybody looks. */
@@ -135,6 +161,7 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 	const bool deep = flow_table_needs_l4(fwd->dp->flows);
 	uint32_t wanted = 0, missing = 0, hits = 0;
 	unsigned int lost = 0;
+	bool compare;
 
 	if (unlikely(last->generation != generation || (!deep && last->depth > FLOW_L2_WORDS)))
 		last->flow = NULL;
@@ -144,6 +171,7 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 		fwd->one_flow = true;
 		return last->flow->output;
 	}
+	compare = last->flow && !last->alternates;
 	for (unsigned int i = 0; i < batch->count; i++) {
 		fwd->flows[i] = NULL;
 		fwd->firsts[i] = NULL;
@@ -155,7 +183,7 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 			packet_parse_l2(&batch->packets[i], txq->port, &fwd->keys[i].key);
 		else
 			packet_parse(&batch->packets[i], txq->port, PACKET_DEPTH_L4, &fwd->keys[i].key);
-		if (likely(last->flow && is_like_last(last, &fwd->keys[i]))) {
+		if (compare && likely(is_like_last(last, &fwd->keys[i]))) {
 			fwd->flows[i] = last->flow;
 			fwd->firsts[i] = last->first;
 			hits++;
@@ -179,7 +207,7 @@ uint32_t classify(struct forwarder *fwd, struct txq *txq)
 	}
 	if (unlikely(missing))
 		keep_order(fwd, deep ? FLOW_KEY_WORDS : FLOW_L2_WORDS);
-	return missing || lost ? FLOW_NO_OUTPUT : common_output(fwd);
+	return missing || lost ? FLOW_NO_OUTPUT : common_output(fwd, last);
 }
 
 static void count(struct flow_counters *counters, uint64_t packets, uint64_t bytes)
@@ -205,10 +233,30 @@ void classify_count(struct forwarder *fwd, const struct txq_last *last)
 	}
 }
 
+/* None waits, and each has a flow. Destinations often repeat, sources alternate. */
+static void count_each(struct forwarder *fwd)
+{
+	const struct txq_batch *batch = &fwd->batch;
+	unsigned int i = 0;
+
+	while (i < batch->count) {
+		const struct flow *flow = fwd->flows[i];
+		uint64_t packets = 0, bytes = 0;
+
+		for (; i < batch->count && fwd->flows[i] == flow; i++) {
+			if (fwd->firsts[i])
+				count(&fwd->counters[fwd->firsts[i]->slot], 1, batch->packets[i].length);
+			packets++;
+			bytes += batch->packets[i].length;
+		}
+		count(&fwd->counters[flow->slot], packets, bytes);
+	}
+}
+
 void classify_count_all(struct forwarder *fwd, const struct txq_last *last, uint64_t bytes)
 {
 	if (unlikely(!fwd->one_flow)) {
-		classify_count(fwd, last);
+		count_each(fwd);
 		return;
 	}
 	count(&fwd->counters[last->flow->slot], fwd->batch.count, bytes);

@@ -91,11 +91,12 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* The seed is secret and the words are not: neither factor is known to who chooses them. */
 static inline uint64_t hash_words(const uint64_t *words, const uint64_t *mask, unsigned int depth, uint64_t seed)
 {
-	uint64_t hash = mix((words[0] & mask[0]) ^ seed, (words[1] & mask[1]) ^ 0x9e3779b97f4a7c15ULL);
+	uint64_t hash = mix((words[1] & mask[1]) ^ seed,
+			    (words[2] & mask[2]) ^ ((words[0] & mask[0]) * (seed | 1)) ^ 0x9e3779b97f4a7c15ULL);
 
-	hash = mix(hash ^ (words[2] & mask[2]), 0xd6e8feb86659fd93ULL ^ seed);
 	for (unsigned int i = FLOW_L2_WORDS; i < depth; i++)
 		hash = mix(hash ^ (words[i] & mask[i]), 0xa0761d6478bd642fULL ^ seed);
 	return hash;
@@ -608,7 +609,7 @@ int flow_table_add(struct flow_table *table, const struct flow_key *key, const s
 			return error;
 		}
 		subtable->count++;
-		table->count++;
+		store_relaxed(&table->count, table->count + 1);
 		promote_subtable(table, subtable);
 	}
 	*id = flow->id;
@@ -630,7 +631,7 @@ int flow_table_remove(struct flow_table *table, uint64_t id)
 	subtable = container_of(flow->mask, struct subtable, mask);
 	store_release(hash_table_entry(subtable->hash, flow), 0);
 	table->slots[slot].flow = NULL;
-	table->count--;
+	store_relaxed(&table->count, table->count - 1);
 	subtable->count--;
 	retire_flow(table, flow);
 	drop_subtable_if_empty(table, subtable);
@@ -640,7 +641,7 @@ int flow_table_remove(struct flow_table *table, uint64_t id)
 
 uint32_t flow_table_count(const struct flow_table *table)
 {
-	return table->count;
+	return load_relaxed(&table->count);
 }
 
 uint32_t flow_table_capacity(const struct flow_table *table)
@@ -689,15 +690,12 @@ bool flow_table_needs_l4(const struct flow_table *table)
 	return rcu_dereference(table->view)->needs_l4;
 }
 
-/* The flow whose tag fits, in its first bucket; NULL: a full search is due. */
-static inline const struct flow *likely_flow(const struct bucket *bucket, uint64_t hash)
+/* The flow whose tag fits, in its first bucket but not at its first place; NULL: a full search is due. */
+static no_inline const struct flow *displaced_flow(const struct bucket *bucket, uint64_t hash)
 {
-	uint64_t entry = load_acquire(&bucket->entries[entry_place(hash, 0)]);
-
-	if (likely(entry && !((entry ^ hash) & ~POINTER_MASK)))
-		return entry_flow(entry);
 	for (unsigned int i = 1; i < BUCKET_ENTRIES; i++) {
-		entry = load_acquire(&bucket->entries[entry_place(hash, i)]);
+		uint64_t entry = load_acquire(&bucket->entries[entry_place(hash, i)]);
+
 		if (entry && !((entry ^ hash) & ~POINTER_MASK))
 			return entry_flow(entry);
 	}
@@ -721,11 +719,19 @@ static force_inline unsigned int lookup_depth(const struct subtable *subtable, c
 	unsigned int left = 0;
 
 	for (unsigned int i = 0; i < count; i++) {
-		hashes[i] = hash_words(keys[missing[i]].words, mask.words, depth, seed);
-		__builtin_prefetch(&buckets[hashes[i] & bucket_mask]);
+		uint64_t hash = hash_words(keys[missing[i]].words, mask.words, depth, seed);
+
+		hashes[i] = hash;
+		__builtin_prefetch(&buckets[hash & bucket_mask].entries[entry_place(hash, 0)]);
 	}
 	for (unsigned int i = 0; i < count; i++) {
-		candidates[i] = likely_flow(&buckets[hashes[i] & bucket_mask], hashes[i]);
+		const struct bucket *bucket = &buckets[hashes[i] & bucket_mask];
+		uint64_t entry = load_acquire(&bucket->entries[entry_place(hashes[i], 0)]);
+
+		/* An empty entry's flow is NULL, whatever its tag. */
+		candidates[i] = entry_flow(entry);
+		if (unlikely((entry ^ hashes[i]) >> POINTER_BITS))
+			candidates[i] = displaced_flow(bucket, hashes[i]);
 		__builtin_prefetch(candidates[i]);
 	}
 	for (unsigned int i = 0; i < count; i++) {

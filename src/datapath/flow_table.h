@@ -68,7 +68,7 @@ int flow_table_remove(struct flow_table *table, uint64_t id); /* 0, -ENOENT */
 /* Frees what readers may have seen, after waiting for them. Main thread, once a turn of its loop. */
 void flow_table_reclaim(struct flow_table *table);
 
-uint32_t flow_table_count(const struct flow_table *table);
+uint32_t flow_table_count(const struct flow_table *table); /* any thread */
 uint32_t flow_table_capacity(const struct flow_table *table);
 
 /* Calls visit for every flow with its summed counters, until it returns false. Main thread. */

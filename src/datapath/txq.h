@@ -50,6 +50,7 @@ struct txq_last {
 	const struct flow *first; /* that led to it; NULL: it is of the first stage itself */
 	uint32_t generation;
 	uint32_t depth;       /* words to compare */
+	bool alternates;      /* no two packets in a row met the same: it is no use to compare each with the last */
 	union flow_words key; /* masked */
 	union flow_words mask;
 };
