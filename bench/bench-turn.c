@@ -109,9 +109,9 @@ static int add_flows(struct flow_table *table, uint32_t flows, uint32_t stations
 
 int main(int argc, char **argv)
 {
-	uint32_t size = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
+	uint32_t size = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 64;
 	unsigned long turns = argc > 2 ? strtoul(argv[2], NULL, 10) : 200000;
-	uint32_t flows = argc > 3 ? (uint32_t)atoi(argv[3]) : 1, stations = 1, flow = 0;
+	uint32_t flows = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1, stations = 1, flow = 0;
 	const bool stages = argc > 4 && strcmp(argv[4], "stages") == 0;
 	const uint64_t features = VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
 	const size_t memory_size = 64U << 20;

@@ -118,15 +118,18 @@ static uint32_t look_up(struct forwarder *fwd, const struct flow *hint, bool dee
 /* All packets have a flow. Notes whether they alternate. */
 static uint32_t common_output(const struct forwarder *fwd, struct txq_last *last)
 {
-	uint32_t output = fwd->flows[0]->output, others = 0;
+	const struct flow *lead = fwd->flows[0];
+	uint32_t others = 0;
 	bool repeat = false;
 
+	if (unlikely(!lead))
+		return FLOW_NO_OUTPUT;
 	for (unsigned int i = 1; i < fwd->batch.count; i++) {
-		others |= fwd->flows[i]->output ^ output;
+		others |= fwd->flows[i]->output ^ lead->output;
 		repeat |= fwd->flows[i] == fwd->flows[i - 1] && fwd->firsts[i] == fwd->firsts[i - 1];
 	}
 	last->alternates = !repeat && fwd->batch.count > 1;
-	return others ? FLOW_NO_OUTPUT : output;
+	return others ? FLOW_NO_OUTPUT : lead->output;
 }
 
 /* A plain batch whose packets all have the header that the last packet had, as far as anybody looks. */

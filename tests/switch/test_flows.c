@@ -240,7 +240,7 @@ static void answers_are_credit(void **state)
 {
 	static struct room room;
 	uint8_t frame[64], got[64];
-	struct stats_port stats;
+	struct stats_port stats = {0};
 	uint64_t deadline = clock_now_ns() + PATIENCE;
 	uint32_t sent = 0, received = 0;
 	struct netfront_frame frames[32];
@@ -476,8 +476,8 @@ static void two_stages(void **state)
 	const struct flow_key src_mask = {.in_port = UINT32_MAX, .eth_src = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 	const struct flow_key dst_mask = {.in_port = UINT32_MAX, .eth_dst = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 	struct flow_key key = {0};
-	struct datapath_event event;
-	uint64_t sources[3], destinations[2];
+	struct datapath_event event = {0};
+	uint64_t sources[3] = {0}, destinations[2] = {0};
 	struct stats_port stats;
 	uint8_t frame[100], got[100];
 
@@ -583,7 +583,7 @@ static void drops_by_reason(void **state)
 	testbed_stats(&room.bed, room.ports[3], &stats);
 	assert_int_equal(stats.drops[DROP_OUT_DOWN], 1);
 	assert_int_equal(datapath_client_flow_del(room.bed.client, many), 0);
-	id = add_flow(&room.bed, &key, &mask, &action, 0);
+	add_flow(&room.bed, &key, &mask, &action, 0);
 
 	/* A port that comes to an index begins at 0, whoever was there. */
 	assert_int_equal(datapath_client_port_del(room.bed.client, room.ports[3]), 0);
