@@ -35,6 +35,11 @@ CASES = {
     "legacy device, not mergeable, no offload":
         (f"disable-modern=on,disable-legacy=off,mrg_rxbuf=off,csum=off,guest_csum=off,{NO_HOST_TSO},{NO_GUEST_TSO}",
          False, False),
+    "packed rings": ("packed=on", True, True),
+    "packed rings of 1024, no event index, no indirect descriptors, not mergeable":
+        ("packed=on,event_idx=off,indirect_desc=off,mrg_rxbuf=off,rx_queue_size=1024,tx_queue_size=1024", True, True),
+    "packed rings, no offload at all":
+        (f"packed=on,csum=off,guest_csum=off,{NO_HOST_TSO},{NO_GUEST_TSO}", False, False),
     "modern device only, rings of 1024, host_mtu":
         (f"disable-legacy=on,rx_queue_size=1024,tx_queue_size=1024,host_mtu={HOST_MTU}", True, True),
 }

@@ -17,7 +17,9 @@ DEVICES = {
     "as it comes": "",
     "without mergeable buffers": "mrg_rxbuf=0",
     "without mergeable buffers, out of order": "mrg_rxbuf=0,in_order=0",
-    "asking for a packed ring": "packed_vq=1",
+    "packed rings": "packed_vq=1",
+    "packed rings, without mergeable buffers": "packed_vq=1,mrg_rxbuf=0",
+    "packed rings, out of order": "packed_vq=1,in_order=0",
     "vectorized": "vectorized=1,mrg_rxbuf=0",
     "rings of 1024": "queue_size=1024",
 }

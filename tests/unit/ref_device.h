@@ -82,9 +82,15 @@ static inline struct vring_packed_desc *ref_slot(const struct ref_device *dev, u
 	return &dev->packed.desc[at % dev->packed.size];
 }
 
+/* Length, id and flags, at once: both sides must use one size of access, or ThreadSanitizer cannot follow them. */
+static inline uint64_t *ref_word(const struct ref_device *dev, uint32_t at)
+{
+	return (uint64_t *)(void *)&ref_slot(dev, at)->len;
+}
+
 static inline bool ref_has_packed(const struct ref_device *dev)
 {
-	uint16_t flags = load_acquire(&ref_slot(dev, dev->avail_next)->flags);
+	uint16_t flags = (uint16_t)(load_acquire(ref_word(dev, dev->avail_next)) >> 48);
 	bool avail = flags & (1u << VRING_PACKED_DESC_F_AVAIL), used = flags & (1u << VRING_PACKED_DESC_F_USED);
 
 	return avail == ref_wrap(dev, dev->avail_next) && used != avail;
@@ -187,23 +193,28 @@ static inline void ref_put(struct ref_device *dev, unsigned int ahead, uint32_t 
 	store_relaxed(&elem->len, len);
 }
 
+static inline void ref_mark_used(const struct ref_device *dev, uint32_t at)
+{
+	const uint64_t flags = ref_wrap(dev, at) ? VRING_PACKED_AVAIL | VRING_PACKED_USED : 0;
+
+	store_release(ref_word(dev, at), (load_relaxed(ref_word(dev, at)) & ~(0xffffULL << 48)) | flags << 48);
+}
+
 /* The first of them last, so that the driver sees all or none. */
 static inline void ref_publish_packed(struct ref_device *dev, unsigned int count)
 {
 	uint32_t first = dev->used_next, at = first;
 
 	for (unsigned int i = 0; i < count; i++) {
-		struct vring_packed_desc *slot = ref_slot(dev, at);
-		uint16_t slots = dev->slots[slot->id % VRING_SIZE_MAX];
+		uint16_t slots = dev->slots[ref_slot(dev, at)->id % VRING_SIZE_MAX];
 
 		if (i > 0)
-			store_release(&slot->flags, ref_wrap(dev, at) ? VRING_PACKED_AVAIL | VRING_PACKED_USED : 0);
+			ref_mark_used(dev, at);
 		at += slots ? slots : 1;
 	}
 	dev->used_next = at;
 	if (count > 0)
-		store_release(&ref_slot(dev, first)->flags,
-			      ref_wrap(dev, first) ? VRING_PACKED_AVAIL | VRING_PACKED_USED : 0);
+		ref_mark_used(dev, first);
 }
 
 static inline void ref_publish(struct ref_device *dev, unsigned int count)
