@@ -304,6 +304,8 @@ static void act(struct forwarder *fwd, struct txq *txq)
 
 		if (unlikely(batch->packets[i].reason)) {
 			count_drop(fwd, txq->port, batch->packets[i].reason);
+			/* It has no flow to be counted for. */
+			fwd->unclean = true;
 			i++;
 			continue;
 		}
