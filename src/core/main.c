@@ -122,8 +122,10 @@ static int parse_options(int argc, char **argv, struct options *options)
 	uint64_t number;
 	int option;
 
+	if (cpus > WORKERS_MAX)
+		cpus = WORKERS_MAX;
 	*options = (struct options){
-		.core = {.workers = min(cpus, (unsigned int)WORKERS_MAX),
+		.core = {.workers = cpus,
 			 .linger_ns = LINGER_US_DEFAULT * 1000ULL,
 			 .state_batching = true,
 			 .preemptive_copy = true,

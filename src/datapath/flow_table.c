@@ -764,7 +764,7 @@ uint64_t flow_table_lookup(const struct flow_table *table, uint32_t stage, const
 			   uint64_t wanted, const struct flow **flows)
 {
 	const struct view *view = rcu_dereference(table->view);
-	uint8_t missing[FLOW_LOOKUP_MAX];
+	uint8_t missing[FLOW_LOOKUP_MAX] = {0};
 	unsigned int count = 0;
 
 	for (; wanted; wanted &= wanted - 1)

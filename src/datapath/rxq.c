@@ -265,7 +265,7 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 		unsigned int count = 0;
 		uint32_t room = 0;
 		enum chain_verdict verdict;
-		struct chain_extent extent;
+		struct chain_extent extent = {0};
 
 		if (unlikely(!has_buffer(rxq)))
 			return refuse(rxq, res, &before,

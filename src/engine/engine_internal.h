@@ -121,7 +121,7 @@ static inline void worker_attend(struct worker *worker, uint32_t id)
 }
 
 /* worker.c */
-void *worker_main(void *worker);
+void *worker_main(void *arg); /* the worker */
 /* Takes a queue from another worker, who holds it between turns. */
 void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder);
 
