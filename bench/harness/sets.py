@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from .points import POINTS
 from .targets import TARGETS
 
+PLACEMENT = ("lasthop-kernel-placed", "lasthop-pinned-batch", "lasthop-pinned-normal", "lasthop-pinned-idle")
 ABLATION = ("lasthop-no-batching", "lasthop-no-preemptive-copy", "lasthop-no-offload", "lasthop-none")
 
 
@@ -35,6 +36,10 @@ SETS = {s.name: s for s in (
         ("shared/64", "shared/rtt", "free/64", "free/64k", "free/1518-touch", "consolidated/64", "consolidated/64k",
          "consolidated/rtt-load", "consolidated/64k-1-pair", "polling/64k"),
         contenders=("lasthop", *ABLATION)),
+    Set("placement", "lasthop with its workers placed in other ways",
+        ("polling/64", "shared/64", "shared/rtt", "shared/rtt-busy", "free/64", "free/rtt", "consolidated/64",
+         "consolidated/rtt-load"),
+        contenders=("lasthop", *PLACEMENT), repetitions=3),
     Set("full", "every point and every contender",
         tuple(POINTS), contenders=("lasthop", "ovs-dpdk", "testpmd-io", "kernel", "memcpy")),
 )}

@@ -24,7 +24,7 @@ class Lasthop(Contender):
         program = self.build / "lasthop"
         if not os.access(program, os.X_OK):
             raise Unavailable(f"{program} is not built")
-        missing = [o for o in self.options if o not in _help(program)]
+        missing = [o for o in self.options if o.startswith("--") and o not in _help(program)]
         if missing:
             raise Absent(f'`lasthop run` has no {", ".join(missing)}')
         state = self.dir / "switch"
@@ -55,4 +55,9 @@ VARIANTS = (
     _variant("no-preemptive-copy", COPY),
     _variant("no-offload", OFFLOAD),
     _variant("none", BATCHING, COPY, OFFLOAD),
+    # Where the workers are: left to the kernel; one a CPU, and how eager.
+    _variant("kernel-placed", "--no-pinning", "--class", "normal"),
+    _variant("pinned-batch", "--class", "batch"),
+    _variant("pinned-normal", "--class", "normal"),
+    _variant("pinned-idle", "--class", "idle"),
 )
