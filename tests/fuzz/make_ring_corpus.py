@@ -13,6 +13,7 @@ BASE = 0x1000
 AT_TX_DESC, AT_TX_AVAIL, AT_RX_DESC, AT_RX_AVAIL, AT_DATA = 0x000, 0x100, 0x140, 0x240, 0x280
 REGION_0 = 0x2000
 NEXT, WRITE, INDIRECT = 1, 2, 4
+PACKED, AVAILABLE, WRAP = 0x80, 0x80, 0x80  # of a size, of flags in the first lap, of the base: that lap
 ALL, PLAIN, MERGED = 0xFF, 0x07, 0x0F
 MACS = bytes.fromhex("020000000001020000000002")
 UDP = MACS + bytes.fromhex("08004500003c00010000401100000a0000010a000002" "1234003500280000") + bytes(32)
@@ -43,8 +44,8 @@ class Guest:
             ring[(base + i) % size] = head
         self.put(at, struct.pack("<HH16HH", 0, (base + len(heads)) & 0xFFFF, *ring, base))
 
-    def seed(self, name, tx=ALL, rx=ALL, flow=0, waits=0, base=0, pokes=()):
-        head = struct.pack("<8B", 4, 4, tx, rx, flow, waits, len(pokes), base)
+    def seed(self, name, tx=ALL, rx=ALL, flow=0, waits=0, base=0, pokes=(), sizes=(4, 4)):
+        head = struct.pack("<8B", *sizes, tx, rx, flow, waits, len(pokes), base)
         with open(os.path.join(CORPUS, name), "wb") as file:
             file.write(head + b"".join(struct.pack("<HH", *poke) for poke in pokes) + bytes(self.bytes))
 
@@ -71,6 +72,49 @@ def guest(frame, cuts=(), indirect=False, chains=1, buffers=8, room=1600, net=by
         made.put(AT_RX_DESC + 16 * i, desc(0 if bad and i == 3 else at, room, WRITE))
     made.avail(AT_RX_AVAIL, base, list(range(buffers)))
     return made
+
+
+def packed_guest(frame, cuts=(), indirect=False, chains=1, buffers=8, room=1600, net=bytes(12)):
+    """The same with packed rings of 16, where each chain has descriptors of its own."""
+    made = Guest()
+    data = net + frame
+    made.put(AT_DATA, data)
+    edges = [0, *cuts, len(data)]
+    table = AT_DATA + len(data) + 16
+    pieces = list(zip(edges, edges[1:]))
+    entries = b"".join(desc(BASE + AT_DATA + start, end - start) for start, end in pieces)
+    ring = b""
+    for number in range(chains):
+        if indirect:
+            made.put(table, entries)
+            ring += desc(BASE + table, len(entries), number, AVAILABLE | INDIRECT)
+            continue
+        for i, (start, end) in enumerate(pieces):
+            more = NEXT if i + 1 < len(pieces) else 0
+            ring += desc(BASE + AT_DATA + start, end - start, number, AVAILABLE | more)
+    made.put(AT_TX_DESC, ring)
+    made.put(AT_TX_AVAIL, bytes(4))
+    for i in range(buffers):
+        at = BASE + REGION_0 + (i * room) % (0x1000 - room)
+        made.put(AT_RX_DESC + 16 * i, desc(at, room, i, AVAILABLE | WRITE))
+    made.put(AT_RX_AVAIL, bytes(4))
+    return made
+
+
+def packed_seeds(large, segments):
+    sizes = (PACKED | 15, PACKED | 15)
+    packed_guest(UDP, chains=16).seed("packed-many", base=WRAP, sizes=sizes)
+    packed_guest(UDP, cuts=(5, 12, 30), chains=4).seed("packed-pieces", base=WRAP, sizes=sizes)
+    packed_guest(UDP, cuts=(12,), indirect=True, chains=3).seed("packed-indirect", base=WRAP, sizes=sizes)
+    packed_guest(UDP, chains=4, room=32).seed("packed-merged", base=WRAP, sizes=sizes)
+    # What is said is wrong, and the ring knows better: the last bit of its flags says where.
+    packed_guest(UDP, chains=5).seed("packed-recovers", base=0x43, sizes=sizes)
+    packed_guest(UDP, chains=8, buffers=2).seed("packed-waits", base=WRAP, waits=1, sizes=sizes,
+                                               pokes=[(AT_TX_DESC + 16 * i + 14, AVAILABLE | NEXT) for i in range(8)])
+    packed_guest(large, net=segments, room=200).seed("packed-segments", rx=MERGED, base=WRAP, sizes=sizes)
+    # Of the ring only the first seven are one, and the chain goes round it.
+    packed_guest(UDP, cuts=(5, 12, 30)).seed("packed-loop", base=WRAP, sizes=(PACKED | 2, PACKED | 6))
+    packed_guest(UDP, chains=3).seed("packed-to-split", base=WRAP, sizes=(PACKED | 15, 4))
 
 
 def main():
@@ -106,6 +150,7 @@ def main():
                 desc(BASE + AT_DATA + 4, 1, WRITE))
     control.avail(AT_TX_AVAIL, 0, [0, 0])
     control.seed("control")
+    packed_seeds(large, segments)
 
 
 if __name__ == "__main__":
