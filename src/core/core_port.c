@@ -51,7 +51,11 @@ static uint64_t offered_features(const struct dp_port_add *config)
 		features |= VIRTIO_BIT(VIRTIO_NET_F_MQ);
 	if (config->mtu)
 		features |= VIRTIO_BIT(VIRTIO_NET_F_MTU);
-	return features & ~config->features_off;
+	features &= ~config->features_off;
+	/* What a legacy device does not have. */
+	if (!(features & VIRTIO_BIT(VIRTIO_F_VERSION_1)))
+		features &= ~(VIRTIO_BIT(VIRTIO_F_RING_PACKED) | VIRTIO_BIT(VIRTIO_F_IN_ORDER));
+	return features;
 }
 
 static struct core_port *from_device(struct vhost_device *dev)

@@ -63,6 +63,9 @@ def test(lab):
         guest.ready()
         traffic.reach(fixed, guest)
         mtu = int(guest.run("cat /sys/class/net/eth0/mtu"))
+        if switch.has_views:
+            features = switch.port("b")["features"]
+            expect(("ring-packed" in features) == ("packed=on" in options), f"negotiated: {features}")
         expect(mtu == (HOST_MTU if "host_mtu" in options else 1500), f"the guest's MTU is {mtu}")
 
         check(fixed, guest, (fixed.address, guest.address), receives_large, sends_large)

@@ -17,6 +17,8 @@ PORTS = {
     "no-guest-tso4": ("guest-tso4=off", False, True, True),
     "no-csum": ("csum=off", False, False, False),
     "no-indirect": ("indirect=off", True, True, True),
+    "split-rings": ("packed=off", True, True, True),
+    "split-rings-no-indirect": ("packed=off,indirect=off", True, True, True),
     "no-event-idx": ("event-idx=off", True, True, True),
     "no-ctrl": ("ctrl=off", True, True, True),
     "legacy": ("version-1=off", True, True, True),
