@@ -31,7 +31,7 @@
 	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"        \
 	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"        \
 	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"         \
-	"                  ctrl-vq, indirect-desc, event-idx, version-1, host-tso4, ...\n"
+	"                  ctrl-vq, indirect-desc, event-idx, packed, version-1, ...\n"
 
 static const struct {
 	const char *command;
