@@ -77,6 +77,7 @@ struct worker {
 	uint32_t active[QUEUES_MAX];
 	bool is_active[QUEUES_MAX];
 	uint32_t first;                           /* position of the queue with which the next round begins */
+	uint64_t now_ns;                          /* the time, as read lately */
 	uint64_t idle_since_ns;                   /* when it found nothing more to do; 0: it has something */
 	uint64_t gap_ns;                          /* how long that lasts, on average */
 	uint64_t credit_ns;                       /* earned by packets, to be spent on looking for more */

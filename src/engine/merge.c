@@ -11,7 +11,6 @@
  * is being copied.
  */
 #include "engine/engine_internal.h"
-#include "lib/clock.h"
 
 void merge_give_all(struct worker *worker)
 {
@@ -41,7 +40,7 @@ static bool has_bound(const struct port *port, const struct notice *notice)
 	return notice->transmit && load_acquire(&txq->live) && txq->event_idx;
 }
 
-static bool is_due(struct worker *worker, struct notice *notice, bool idle, uint64_t *now)
+static bool is_due(struct worker *worker, struct notice *notice, bool idle)
 {
 	const struct port *port = datapath_port(worker->pool->config.dp, notice->port);
 
@@ -49,17 +48,14 @@ static bool is_due(struct worker *worker, struct notice *notice, bool idle, uint
 		return true;
 	if (is_asleep(port) && (idle || has_bound(port, notice) || can_begin_at_once(port)))
 		return true;
-	if (*now == 0)
-		*now = clock_now_ns();
 	if (notice->since_ns == 0)
-		notice->since_ns = *now;
-	return *now - notice->since_ns >= port->notify_ns;
+		notice->since_ns = worker->now_ns;
+	return worker->now_ns - notice->since_ns >= port->notify_ns;
 }
 
 void merge_notices(struct worker *worker, bool idle)
 {
 	struct notices *notices = &worker->fwd->notices;
-	uint64_t now = 0;
 
 	if (notices->count == 0)
 		return;
@@ -68,7 +64,7 @@ void merge_notices(struct worker *worker, bool idle)
 		return;
 	}
 	for (unsigned int i = notices->count; i-- > 0;) {
-		if (is_due(worker, &notices->entries[i], idle, &now))
+		if (is_due(worker, &notices->entries[i], idle))
 			call_give(worker, i);
 	}
 }

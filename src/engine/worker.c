@@ -34,6 +34,8 @@
 #define EVENTS_EVERY 16
 /* ... and while it looks for more work: looks at the queues. */
 #define LOOKS_EVERY  64
+/* ... and at the clock. */
+#define CLOCK_EVERY  8
 
 /*
  * What a packet is worth of time to look for more, so that many packets in long bursts are worth as much as few in
@@ -390,6 +392,7 @@ static void sleep_until_kicked(struct worker *worker)
 	call_chase(worker, true);
 	stats_add(&worker->fwd->worker_stats->sleeps, 1);
 	count = wait_for_events(worker, events, deadline);
+	worker->now_ns = clock_now_ns();
 	store_release(&worker->asleep, false);
 	store_release(&worker->has_waiting, false);
 	resume(worker);
@@ -441,13 +444,14 @@ static bool linger(struct worker *worker)
 	on_duty = load_relaxed(&worker->duty_until_ns);
 	if (worker->active_count == 0 && !on_duty)
 		return false;
-	now = clock_now_ns();
+	/* It costs as much as a look. */
+	if (worker->looks % CLOCK_EVERY == 0)
+		worker->now_ns = clock_now_ns();
+	now = worker->now_ns;
 	if (on_duty && now < on_duty)
 		return stay(worker);
-	if (worker->idle_since_ns == 0) {
+	if (worker->idle_since_ns == 0)
 		worker->idle_since_ns = now;
-		worker->looks = 0;
-	}
 	if (worker->gap_ns > most)
 		most = 0;
 	most = max(most, worker->credit_ns);
@@ -545,8 +549,11 @@ static void work_on(struct worker *worker, unsigned int progress)
 {
 	bool wanted = cpu_is_wanted(worker);
 
+	/* Few packets after many looks: the time is known well enough. */
+	if (progress >= CLOCK_EVERY || ++worker->looks % CLOCK_EVERY == 0)
+		worker->now_ns = clock_now_ns();
 	if (worker->idle_since_ns)
-		learn_gap(worker, clock_now_ns());
+		learn_gap(worker, worker->now_ns);
 	worker->credit_ns += progress * CREDIT_NS;
 	worker->credit_ns = min(worker->credit_ns, LINGER_TIMES_MAX * worker->pool->config.linger_ns);
 	merge_notices(worker, false);
