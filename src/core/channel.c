@@ -281,7 +281,6 @@ static void handle_packet_out(struct channel *channel, struct request *request)
 	if (out->port_count <= FLOW_PORTS_MAX && out->length >= 14 && out->length <= DP_PACKET_MAX &&
 	    request->size == sizeof(*out) + ports_size + out->length) {
 		frame = (const uint8_t *)(out->ports + out->port_count);
-		worker_pool_watch(channel->core->pool);
 		for (uint32_t i = 0; i < out->port_count; i++) {
 			if (out->ports[i] < FLOW_PORTS_MAX)
 				forward_frame(channel->core->forwarder, out->ports[i], frame, out->length);

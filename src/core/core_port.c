@@ -126,7 +126,6 @@ static uint64_t port_features(const struct core_port *cp)
 
 static bool call_guest(struct core_port *cp, int fd)
 {
-	worker_pool_watch(cp->core->pool);
 	return forward_call(cp->core->forwarder, cp->port, fd);
 }
 

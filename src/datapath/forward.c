@@ -81,9 +81,13 @@ bool forward_call(struct forwarder *fwd, struct port *port, int fd)
 
 	if (fd < 0)
 		return true;
-	/* The descriptor's other owner may make it block: the watchdog looks for that, and interrupts us. */
+	/* The descriptor's other owner may make it block: the watcher looks for that, and interrupts us. */
 	store_relaxed(&fwd->call_port, port->index);
 	store_release(&fwd->calls, fwd->calls + 1);
+	/* It looks once more after it has said that it sleeps: one of us sees the other. */
+	full_barrier();
+	if (unlikely(fwd->watcher && load_relaxed(&fwd->watcher->asleep)))
+		fwd->watcher->wake(fwd->watcher);
 	blocked = write(fd, &one, sizeof(one)) < 0 && errno == EINTR;
 	store_release(&fwd->calls, fwd->calls + 1);
 	if (unlikely(blocked))

@@ -30,13 +30,20 @@
 #define FORWARD_SEGMENTS_MAX       256
 #define FORWARD_SEGMENTS_FLOOD_MAX 8192
 
+/* Who finds out whether a notification hangs; asleep when there has been none for a while. */
+struct call_watcher {
+	bool asleep; /* atomic */
+	void (*wake)(struct call_watcher *watcher);
+};
+
 struct forwarder {
 	struct datapath *dp;
 	bool wakes_first;               /* receivers are called when their packets come, not when they are there */
 	struct flow_counters *counters; /* of flows, by slot */
 	struct stats_port *stats;       /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;
-	/* for the watchdog, atomic */
+	struct call_watcher *watcher; /* or NULL */
+	/* for the watcher, atomic */
 	uint32_t calls;       /* notifications, each counted when it begins and when it ends: odd during one */
 	uint32_t call_port;   /* index; whom the last one is for */
 	uint64_t turn_now_ns; /* 0: not read yet in this turn */

@@ -32,7 +32,6 @@ static void make_posted(struct worker *worker, uint32_t post)
 	uint32_t id = (post - 1) >> 1;
 	struct port *port = datapath_port(worker->pool->config.dp, id / PORT_PAIRS_MAX);
 
-	watchdog_wake(&worker->pool->watchdog);
 	if (port)
 		notice_call(worker->fwd, port, id % PORT_PAIRS_MAX, (post - 1) & 1);
 }
@@ -143,6 +142,5 @@ void call_give(struct worker *worker, unsigned int index)
 		return;
 	if (other)
 		count_call(other);
-	watchdog_wake(&worker->pool->watchdog);
 	notice_call(worker->fwd, port, notice.queue, notice.transmit);
 }

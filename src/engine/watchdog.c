@@ -60,23 +60,25 @@ static void *watchdog_main(void *arg)
 		pthread_cond_timedwait(&dog->wake, &dog->lock, &until);
 		if (dog->stop || look_at_all(dog))
 			continue;
-		store_relaxed(&dog->asleep, true);
+		store_relaxed(&dog->watcher.asleep, true);
 		full_barrier();
-		/* Whoever began a notification before it could see that the dog sleeps. */
+		/* Whoever began a notification before it could see that the dog sleeps (forward_call). */
 		if (!look_at_all(dog)) {
-			while (load_relaxed(&dog->asleep) && !dog->stop)
+			while (load_relaxed(&dog->watcher.asleep) && !dog->stop)
 				pthread_cond_wait(&dog->wake, &dog->lock);
 		}
-		store_relaxed(&dog->asleep, false);
+		store_relaxed(&dog->watcher.asleep, false);
 	}
 	pthread_mutex_unlock(&dog->lock);
 	return NULL;
 }
 
-void watchdog_wake_up(struct watchdog *dog)
+static void wake(struct call_watcher *watcher)
 {
+	struct watchdog *dog = container_of(watcher, struct watchdog, watcher);
+
 	pthread_mutex_lock(&dog->lock);
-	store_relaxed(&dog->asleep, false);
+	store_relaxed(&dog->watcher.asleep, false);
 	pthread_cond_signal(&dog->wake);
 	pthread_mutex_unlock(&dog->lock);
 }
@@ -86,6 +88,7 @@ int watchdog_init(struct watchdog *dog)
 	struct sigaction action = {.sa_handler = on_signal};
 	pthread_condattr_t clock;
 
+	dog->watcher.wake = wake;
 	pthread_mutex_init(&dog->lock, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);

@@ -4,7 +4,7 @@
  * block, and interrupts them by SIGUSR1.
  *
  * One per pool. watchdog_start and watchdog_stop are for the thread that starts the pool, watchdog_end for a watched
- * thread about to end, watchdog_wake for any thread.
+ * thread about to end. A forwarder that is watched has the dog's watcher from before its first call on.
  */
 #ifndef LASTHOP_ENGINE_WATCHDOG_H
 #define LASTHOP_ENGINE_WATCHDOG_H
@@ -14,10 +14,10 @@
 #include "datapath/forward.h"
 
 struct watchdog {
+	struct call_watcher watcher;
 	pthread_t thread;
 	bool running;
-	bool asleep; /* atomic: nobody has called anybody for a while */
-	bool stop;   /* under lock */
+	bool stop; /* under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	unsigned int count;
@@ -40,14 +40,5 @@ void watchdog_fini(struct watchdog *dog);
 
 /* The thread is about to end: it must not be interrupted any more. */
 void watchdog_end(struct watchdog *dog, const struct forwarder *fwd);
-
-void watchdog_wake_up(struct watchdog *dog);
-
-/* To be called by whoever may notify soon, after it has slept. */
-static inline void watchdog_wake(struct watchdog *dog)
-{
-	if (unlikely(load_relaxed(&dog->asleep)))
-		watchdog_wake_up(dog);
-}
 
 #endif

@@ -56,9 +56,6 @@ int worker_pool_attach_rx(struct worker_pool *pool, uint32_t port, uint32_t queu
  */
 void worker_pool_detach(struct worker_pool *pool, uint32_t port, uint32_t queue, int kick_fd);
 
-/* Before the caller's forwarder notifies anybody: somebody watches whether that hangs. */
-void worker_pool_watch(struct worker_pool *pool);
-
 /* Something changed (flows, ports): workers with waiting packets look again. */
 void worker_pool_wake(struct worker_pool *pool);
 

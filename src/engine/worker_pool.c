@@ -63,6 +63,7 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 				       pool->config.stats + index);
 	if (!worker->fwd)
 		return -ENOMEM;
+	worker->fwd->watcher = &pool->watchdog.watcher;
 	worker->fwd->wakes_first = !pool->config.preemptive_copy;
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -117,8 +118,10 @@ static int pool_run(struct worker_pool *pool)
 		if (!error)
 			watchdog_add(&pool->watchdog, pool->workers[i]->thread, pool->workers[i]->fwd);
 	}
-	if (pool->config.caller)
+	if (pool->config.caller) {
+		pool->config.caller->watcher = &pool->watchdog.watcher;
 		watchdog_add(&pool->watchdog, pthread_self(), pool->config.caller);
+	}
 	return error ? error : watchdog_start(&pool->watchdog);
 }
 
@@ -155,15 +158,12 @@ void worker_pool_stop(struct worker_pool *pool)
 	/* Not before: a worker may have had to be interrupted to end. */
 	watchdog_stop(&pool->watchdog);
 	watchdog_fini(&pool->watchdog);
+	if (pool->config.caller)
+		pool->config.caller->watcher = NULL;
 	for (unsigned int i = 0; i < STATS_WORKERS_MAX; i++)
 		worker_free(pool->workers[i]);
 	homes_fini(pool);
 	free(pool);
-}
-
-void worker_pool_watch(struct worker_pool *pool)
-{
-	watchdog_wake(&pool->watchdog);
 }
 
 int worker_pool_attach(struct worker_pool *pool, const struct txq *txq, int kick_fd)

@@ -15,6 +15,7 @@
 #include "lib/clock.h"
 
 #define ROUNDS 40
+#define OTHERS 40u
 
 /* Nothing may be lost for want of patience. */
 static const struct dp_port_add patient = {.wait_us = 10000000};
@@ -351,6 +352,48 @@ static void calls_that_block(void **state)
 	attack_stop(&attack);
 }
 
+/* A turn calls as well when it has more receivers than it can keep in mind; nobody else calls anybody here. */
+static void a_call_that_blocks_in_a_turn(void **state)
+{
+	struct netfront *from, *evil, *others[OTHERS];
+	uint32_t from_port, to[1 + OTHERS];
+	struct netfront_queue *rx;
+	struct testbed bed;
+	uint8_t mac[6], frame[ATTACK_FRAME], received[2048];
+
+	(void)state;
+	testbed_start(&bed, 1);
+	from_port = testbed_port(&bed, "from", NULL);
+	to[0] = testbed_port(&bed, "evil", NULL);
+	from = testbed_attach(&bed, "from", NULL);
+	evil = testbed_attach(&bed, "evil", NULL);
+	for (unsigned int i = 0; i < OTHERS; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "n%u", i);
+		to[1 + i] = testbed_port(&bed, name, NULL);
+		others[i] = testbed_attach(&bed, name, NULL);
+		testbed_wait_state(&bed, to[1 + i], DP_PORT_UP);
+	}
+	testbed_mac(mac, 2);
+	testbed_flow(&bed, from_port, mac, to, 1 + OTHERS);
+	rx = netfront_rx(evil, 0);
+	assert_true(netfront_arm(rx, 1));
+	fill(rx->call_fd);
+	/* The watchdog falls asleep. */
+	usleep(500000);
+	testbed_frame(frame, sizeof(frame), 2, 1, 0);
+	assert_int_equal(netfront_send_frame(from, 0, frame, sizeof(frame)), 0);
+	testbed_wait_fault(&bed, to[0], 1, "call-blocked");
+	for (unsigned int i = 0; i < OTHERS; i++) {
+		assert_int_equal(testbed_receive(others[i], 0, NULL, received, sizeof(received)), sizeof(frame));
+		netfront_close(others[i]);
+	}
+	netfront_close(from);
+	netfront_close(evil);
+	testbed_stop(&bed);
+}
+
 static void set_call(struct attack *attack, int fd)
 {
 	struct netfront *nf = attack->evil;
@@ -413,10 +456,11 @@ static void answers_that_nobody_reads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(changes_under_traffic),     cmocka_unit_test(regions_that_are_in_use),
-		cmocka_unit_test(disconnects_under_traffic), cmocka_unit_test(connections_leave_nothing),
-		cmocka_unit_test(memory_that_goes_away),     cmocka_unit_test(calls_that_block),
-		cmocka_unit_test(pipes_for_calls),           cmocka_unit_test(answers_that_nobody_reads),
+		cmocka_unit_test(changes_under_traffic),        cmocka_unit_test(regions_that_are_in_use),
+		cmocka_unit_test(disconnects_under_traffic),    cmocka_unit_test(connections_leave_nothing),
+		cmocka_unit_test(memory_that_goes_away),        cmocka_unit_test(calls_that_block),
+		cmocka_unit_test(a_call_that_blocks_in_a_turn), cmocka_unit_test(pipes_for_calls),
+		cmocka_unit_test(answers_that_nobody_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
