@@ -149,7 +149,13 @@ static void activate(struct worker *worker, uint32_t id)
 {
 	struct txq *txq = find_queue(worker, id);
 
-	if (!txq || !load_acquire(&txq->live) || !take_over(worker, id))
+	if (!txq || !load_acquire(&txq->live)) {
+		/* It may have been handed over to us before it stood still: the next round lets go of it. */
+		if (claim_holder(load_relaxed(claim_of(worker, id))) == (int)worker->index)
+			list(worker, id);
+		return;
+	}
+	if (!take_over(worker, id))
 		return;
 	begin_serving(worker, txq, id);
 }
@@ -471,10 +477,9 @@ static void leave(struct worker *worker)
 
 		if (home == worker || part(worker, i, &deadline) == PARTING_GONE)
 			continue;
-		if (claim_hand_over(claim_of(worker, id), worker->index, home->index)) {
-			unlist(worker, i);
+		/* It may have left its place in the list and come back at the end: the next round takes it off. */
+		if (claim_hand_over(claim_of(worker, id), worker->index, home->index))
 			worker_attend(home, id);
-		}
 	}
 }
 

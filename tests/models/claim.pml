@@ -21,6 +21,7 @@
  *	  stopped being busy, since nobody can take it before (LOOK_FIRST).
  *	- A queue that stands still is freed (FREE_STILL), and then looked at again: the main thread may have started it
  *	  meanwhile, and whoever it told may have left the queue to its holder (LOOK_LIVE).
+ *	- So is one that was given to a worker, and stands still when that one is told (LIST_STILL): it has nobody else.
  *
  * A guest's kick is seen by any worker, once; any other worker takes the queue over between two turns (as those to whom
  * it was offered), or is given it (HAND_OVER), at any time. Workers' stores to `hold` and to the wish wait in a store
@@ -35,6 +36,7 @@
  * model: -DEVENT_IDX=0 -DKEEP=1 -DHAND_OVER=1
  * model: -DEVENT_IDX=0 -DRESTARTS=1
  * model: -DEVENT_IDX=1 -DRESTARTS=1 -DKEEP=1 -DPACKETS=1
+ * model: -DEVENT_IDX=1 -DRESTARTS=1 -DHAND_OVER=1 -DPACKETS=1
  * model: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1 -DWEAK=0
  * refuted: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1
  * refuted: -DEVENT_IDX=1 -DPACKETS=4 -DWISH_LAST=1 -DWEAK=0 -DLOOK_OWN=1
@@ -48,6 +50,7 @@
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DFREE_STILL=0
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DLOOK_LIVE=0
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DGRACE=0
+ * refuted: -DEVENT_IDX=1 -DRESTARTS=1 -DHAND_OVER=1 -DPACKETS=1 -DLIST_STILL=0
  * compile: -DSAFETY -DCOLLAPSE -DMEMLIM=2048
  */
 #ifndef EVENT_IDX
@@ -94,6 +97,9 @@
 #endif
 #ifndef LOOK_LIVE
 #define LOOK_LIVE 1
+#endif
+#ifndef LIST_STILL
+#define LIST_STILL 1
 #endif
 #ifndef GRACE
 #define GRACE 1
@@ -227,6 +233,12 @@ inline activate(w) {
 		if
 		:: seen == FREE -> take(w, FREE)
 		:: seen != FREE && seen <= WORKERS && (seen == HELD(w) || (TAKE_KEPT && sleeping[seen - 1])) -> take(w, seen)
+		:: else -> skip
+		fi
+	:: !live && LIST_STILL ->
+		seen = hold;
+		if
+		:: seen == HELD(w) -> listed[w] = true
 		:: else -> skip
 		fi
 	:: else -> skip
