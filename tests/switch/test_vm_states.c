@@ -3,61 +3,14 @@
  * The ports' part in what is known of VMs, with the test in the observer's place: the process behind each socket is
  * watched for as long as it is connected, and what is seen of it is told of its port.
  */
-#include "testbed.h"
+#include "observer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/fdpass.h"
-#include "proto/observer_map.h"
-
 #define PATIENCE_MS 20000
-
-struct observer {
-	int sock;  /* ours */
-	int their; /* the core's */
-	int fds[2];
-	struct observer_slot *slots;
-};
-
-static void observer_open(struct observer *observer)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-	observer->sock = pair[0];
-	observer->their = pair[1];
-	for (int i = 0; i < 2; i++) {
-		observer->fds[i] = memfd_create("table", MFD_CLOEXEC);
-		assert_true(observer->fds[i] >= 0);
-	}
-	assert_int_equal(ftruncate(observer->fds[0], OBSERVER_SLOTS * sizeof(struct observer_slot)), 0);
-	assert_int_equal(ftruncate(observer->fds[1], OBSERVER_CPUS * sizeof(struct observer_cpu)), 0);
-	observer->slots = mmap(NULL, OBSERVER_SLOTS * sizeof(struct observer_slot), PROT_READ | PROT_WRITE, MAP_SHARED,
-			       observer->fds[0], 0);
-	assert_ptr_not_equal(observer->slots, MAP_FAILED);
-}
-
-static void observer_close(struct observer *observer)
-{
-	munmap(observer->slots, OBSERVER_SLOTS * sizeof(struct observer_slot));
-	fdpass_close(observer->fds, 2);
-	close(observer->sock);
-	close(observer->their);
-}
-
-static void notice(const struct observer *observer, uint32_t type)
-{
-	struct observer_notice packet = {type, OBSERVER_VERSION, OBSERVER_SLOTS, OBSERVER_CPUS};
-	struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
-
-	assert_int_equal(fdpass_send(observer->sock, &iov, 1, observer->fds, type == OBSERVER_HELLO ? 2 : 0),
-			 sizeof(packet));
-}
 
 /* The next request, which must be of this type and process. Returns its slot. */
 static uint32_t expect_request(const struct observer *observer, uint32_t type, pid_t pid)
@@ -119,7 +72,7 @@ static void ports_are_watched(void **state)
 	port[0] = testbed_port(&bed, "a", NULL);
 	port[1] = testbed_port(&bed, "b", NULL);
 	expect_request(&observer, OBSERVER_RESET, 0);
-	notice(&observer, OBSERVER_HELLO);
+	observer_say(&observer, OBSERVER_HELLO);
 	wait_known(&bed, true);
 	expect_vm(&bed, port[0], DP_VM_UNKNOWN, 0);
 
@@ -177,12 +130,12 @@ static void without_observer(void **state)
 
 	/* It comes late, and goes, and comes again. */
 	for (int i = 0; i < 2; i++) {
-		notice(&observer, OBSERVER_HELLO);
+		observer_say(&observer, OBSERVER_HELLO);
 		slot = expect_request(&observer, OBSERVER_WATCH, getpid());
 		see(&observer, slot, 1);
 		expect_vm(&bed, port[0], DP_VM_RUNNING, getpid());
 		testbed_expect_traffic(a, b, 100);
-		notice(&observer, OBSERVER_GONE);
+		observer_say(&observer, OBSERVER_GONE);
 		wait_known(&bed, false);
 		expect_vm(&bed, port[0], DP_VM_UNKNOWN, getpid());
 		testbed_expect_traffic(a, b, 100);
@@ -205,7 +158,7 @@ static void broken_observer(void **state)
 	observer_open(&observer);
 	testbed_start_observed(&bed, 1, observer.their);
 	port = testbed_port(&bed, "a", NULL);
-	notice(&observer, OBSERVER_HELLO);
+	observer_say(&observer, OBSERVER_HELLO);
 	wait_known(&bed, true);
 	assert_int_equal(send(observer.sock, "x", 1, 0), 1);
 	wait_known(&bed, false);
