@@ -93,16 +93,18 @@ static struct worker *find_caller(struct worker *worker, const struct port *port
 /* Many calls to a CPU: its worker shall be there for them. */
 static void count_call(struct worker *other)
 {
+	uint32_t calls = load_relaxed(&other->calls_from_afar) + 1;
 	uint64_t now;
 
-	if (++other->calls_from_afar % DUTY_CALLS)
+	store_relaxed(&other->calls_from_afar, calls);
+	if (calls % DUTY_CALLS)
 		return;
 	now = clock_now_ns();
-	if (now - other->afar_since_ns < DUTY_NS) {
+	if (now - load_relaxed(&other->afar_since_ns) < DUTY_NS) {
 		store_relaxed(&other->duty_until_ns, now + DUTY_STAYS);
 		worker_wake(other);
 	}
-	other->afar_since_ns = now;
+	store_relaxed(&other->afar_since_ns, now);
 }
 
 static bool post(struct worker *worker, struct worker *other, uint32_t what)

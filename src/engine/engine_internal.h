@@ -30,8 +30,7 @@ struct seat {
 	/* under the pool's home_lock */
 	int tx_fd; /* -1: none */
 	int rx_fd;
-	/* the home worker's */
-	uint32_t strange_kicks; /* in a row, from a VM that runs where another worker is at home */
+	uint32_t strange_kicks; /* atomic; the home worker's: in a row, from a VM that runs elsewhere */
 };
 
 /* Calls that a worker is asked to make at once. */
@@ -57,15 +56,15 @@ struct worker {
 	bool asleep;      /* atomic: what it holds may be taken over */
 	bool has_waiting; /* atomic: wake it when something changes */
 	bool moved;       /* atomic: by another worker, to finish its round there (rescue.c) */
-	pid_t tid;
-	uint32_t rounds; /* atomic: goes round */
+	pid_t tid;        /* atomic */
+	uint32_t rounds;  /* atomic: goes round */
 	/* by queue, atomic */
 	uint64_t attention[QUEUES_MAX / 64]; /* look at it without a kick; set by anyone, who then wakes the worker */
 
 	/* calls to be made from this CPU, by anyone; atomic: 0 or a queue's number and direction */
 	uint32_t posts[CALL_POSTS] cache_aligned;
 	uint64_t duty_until_ns; /* atomic: it stays awake for them until then */
-	/* hints of any worker's, not always right */
+	/* atomic; hints of any worker's, not always right */
 	uint32_t calls_from_afar;
 	uint64_t afar_since_ns;
 

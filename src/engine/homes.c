@@ -116,14 +116,17 @@ void homes_follow(struct worker *worker, uint32_t id, const struct port *port)
 {
 	struct seat *seat = &worker->pool->seats[id];
 	struct worker *near = worker_near(worker->pool, port);
+	uint32_t kicks;
 
 	if (!near || near == worker) {
-		seat->strange_kicks = 0;
+		store_relaxed(&seat->strange_kicks, 0);
 		return;
 	}
-	if (++seat->strange_kicks < STRANGE_KICKS || pthread_mutex_trylock(&worker->pool->home_lock))
+	kicks = load_relaxed(&seat->strange_kicks) + 1;
+	store_relaxed(&seat->strange_kicks, kicks);
+	if (kicks < STRANGE_KICKS || pthread_mutex_trylock(&worker->pool->home_lock))
 		return;
-	seat->strange_kicks = 0;
+	store_relaxed(&seat->strange_kicks, 0);
 	if (homes_get(worker->pool, id) == worker)
 		move(seat, id, worker, near);
 	pthread_mutex_unlock(&worker->pool->home_lock);

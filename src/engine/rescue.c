@@ -50,8 +50,9 @@ static void rescue(struct worker *worker, struct worker *other)
 	}
 	if (!busy)
 		return;
-	store_relaxed(&other->moved, true);
-	pin(other->tid, worker->cpu);
+	pin(load_relaxed(&other->tid), worker->cpu);
+	/* Not before: it might be back already, and would stay where it is moved to. */
+	store_release(&other->moved, true);
 	stats_add(&worker->fwd->worker_stats->rescues, 1);
 }
 

@@ -581,7 +581,7 @@ static void take_place(struct worker *worker)
 		CPU_SET(worker->cpu, &cpus);
 	if (worker->cpu != CPU_NONE && sched_setaffinity(0, sizeof(cpus), &cpus))
 		log_warn("worker %u cannot be pinned to CPU %u: %s", worker->index, worker->cpu, strerror(errno));
-	worker->tid = gettid();
+	store_relaxed(&worker->tid, gettid());
 	set_class(worker, true);
 }
 
