@@ -45,7 +45,7 @@
 #define LINGER_TIMES_MAX 10
 
 /* Guests poll if fewer than one in so many, of so many asked, want to be called. */
-#define POLLERS_RATIO 16
+#define POLLERS_RATIO 64
 #define GUESTS_ASKED  256
 
 /* A turn of someone else is waited for this long, in looks, when a queue is taken over. */
