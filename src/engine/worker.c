@@ -389,6 +389,7 @@ static void sleep_until_kicked(struct worker *worker)
 
 	store_release(&worker->asleep, true);
 	if (arm(worker, &deadline)) {
+		merge_notices(worker, true);
 		store_release(&worker->asleep, false);
 		return;
 	}
