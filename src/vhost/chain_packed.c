@@ -3,11 +3,12 @@
  * The walk: descriptors of a chain follow each other in the ring, so there is no index to check, and a loop is a chain
  * as long as the ring. The last one's buffer id counts.
  *
- * Recovery: each descriptor says in AVAIL in which lap the driver wrote it (a used one repeats that), so the driver is
- * where AVAIL changes. Going back from there over one lap, a descriptor with AVAIL and USED alike has been used, and
- * one where they differ has not, because chain_packed_use() leaves none of a used chain behind. The oldest of these is
- * where the device was. A publication writes its first descriptor last; if that is missing, used ones follow an unused
- * one, in one run. More runs than one are another device's: it may leave the rest of each used chain as it was.
+ * Recovery: if what is said can be true, it is. Else each descriptor says in AVAIL in which lap the driver wrote it (a
+ * used one repeats that), so the driver is where AVAIL changes. Going back from there over one lap, a descriptor with
+ * AVAIL and USED alike has been used, and one where they differ has not, because chain_packed_use() leaves none of a
+ * used chain behind. The oldest of these is where the device was. A publication writes its first descriptor last; if
+ * that is missing, used ones follow an unused one, in one run. More runs than one are another device's: it may leave
+ * the rest of each used chain as it was.
  */
 #include "vhost/chain_packed.h"
 
@@ -195,11 +196,37 @@ static uint16_t complete_publication(const struct vring_packed *ring, uint16_t p
 	return at;
 }
 
+/*
+ * Whether a device that goes on at position finds what it must: over the lap to come what is available in that lap, and
+ * then what was used in the one before; or, where the driver writes a batch just now, one gap in what is available.
+ */
+static bool is_possible(const struct vring_packed *ring, uint16_t position)
+{
+	unsigned int gap = 0, gaps = 0;
+
+	for (unsigned int i = 0; i < ring->size; i++) {
+		uint16_t flags = vring_packed_flags(ring, vring_packed_index(position));
+
+		if (vring_packed_is_avail(flags, position)) {
+			gaps += gap;
+			gap = 0;
+		} else if (vring_packed_is_used(flags, position ^ VRING_PACKED_WRAP)) {
+			gap++;
+		} else {
+			return false;
+		}
+		position = vring_packed_advance(position, 1, ring->size);
+	}
+	return gaps <= 1;
+}
+
 uint16_t chain_packed_recover(const struct vring_packed *ring, uint16_t said)
 {
 	unsigned int runs, oldest;
 	uint16_t driver, position;
 
+	if (is_possible(ring, said))
+		return said;
 	/* The driver may be writing a batch just now, its first descriptor last. */
 	for (unsigned int tries = 0; !find_driver(ring, &driver); tries++) {
 		if (tries == 16)
