@@ -457,6 +457,8 @@ static bool linger(struct worker *worker)
 	now = worker->now_ns;
 	if (on_duty && now < on_duty)
 		return stay(worker);
+	if (worker->active_count == 0)
+		return false;
 	if (worker->idle_since_ns == 0)
 		worker->idle_since_ns = now;
 	if (worker->gap_ns > most)
