@@ -22,6 +22,7 @@
  *	- A queue that stands still is freed (FREE_STILL), and then looked at again: the main thread may have started it
  *	  meanwhile, and whoever it told may have left the queue to its holder (LOOK_LIVE).
  *	- So is one that was given to a worker, and stands still when that one is told (LIST_STILL): it has nobody else.
+ *	  That also catches what was not freed, so that only both together are missed.
  *
  * A guest's kick is seen by any worker, once; any other worker takes the queue over between two turns (as those to whom
  * it was offered), or is given it (HAND_OVER), at any time. Workers' stores to `hold` and to the wish wait in a store
@@ -47,7 +48,7 @@
  * refuted: -DEVENT_IDX=1 -DLOOK_FIRST=1
  * refuted: -DEVENT_IDX=0 -DKEEP=1 -DTAKE_KEPT=0
  * refuted: -DEVENT_IDX=0 -DKEEP=2 -DLOOK_FIRST=1
- * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DFREE_STILL=0
+ * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DFREE_STILL=0 -DLIST_STILL=0
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DLOOK_LIVE=0
  * refuted: -DEVENT_IDX=0 -DRESTARTS=1 -DGRACE=0
  * refuted: -DEVENT_IDX=1 -DRESTARTS=1 -DHAND_OVER=1 -DPACKETS=1 -DLIST_STILL=0
