@@ -5,7 +5,6 @@
  */
 #include "attack.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -189,21 +188,6 @@ static void set_up_half_way(struct attack *attack, unsigned int step)
 	testbed_wait_state(&attack->bed, attack->evil_port, DP_PORT_DOWN);
 }
 
-static unsigned int count_descriptors(pid_t pid)
-{
-	unsigned int count = 0;
-	char path[64];
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
 static unsigned int count_guest_mappings(pid_t pid)
 {
 	unsigned int count = 0;
@@ -228,7 +212,7 @@ static void connections_leave_nothing(void **state)
 	(void)state;
 	attack_start(&attack, 1, &config, NULL, NULL);
 	set_up_half_way(&attack, 0);
-	descriptors = count_descriptors(attack.bed.core);
+	descriptors = testbed_count_descriptors(attack.bed.core);
 	mappings = count_guest_mappings(attack.bed.core);
 	for (unsigned int round = 0; round < 100; round++) {
 		if (round % 4)
@@ -237,7 +221,7 @@ static void connections_leave_nothing(void **state)
 			attack_reconnect(&attack);
 	}
 	set_up_half_way(&attack, 0);
-	assert_int_equal(count_descriptors(attack.bed.core), descriptors);
+	assert_int_equal(testbed_count_descriptors(attack.bed.core), descriptors);
 	assert_int_equal(count_guest_mappings(attack.bed.core), mappings);
 	attack_reconnect(&attack);
 	attack_expect_traffic(&attack);

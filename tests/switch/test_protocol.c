@@ -4,7 +4,6 @@
  * wrong counts, indexes out of range, descriptors that nobody asked for. Each is refused, by an answer or by the end
  * of the connection; nothing changes, nothing leaks, and the packets go on.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -31,21 +30,6 @@ struct scene {
 	unsigned int fds; /* of the core, with one controller */
 };
 
-static unsigned int open_fds(pid_t pid)
-{
-	char path[64];
-	unsigned int count = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
 static void start(struct scene *scene)
 {
 	const struct dp_port_add patient = {.wait_us = 10000000};
@@ -58,7 +42,7 @@ static void start(struct scene *scene)
 	scene->to = testbed_attach(&scene->bed, "b", NULL);
 	testbed_wait_state(&scene->bed, scene->a, DP_PORT_UP);
 	testbed_wait_state(&scene->bed, scene->b, DP_PORT_UP);
-	scene->fds = open_fds(scene->bed.core);
+	scene->fds = testbed_count_descriptors(scene->bed.core);
 	testbed_close_client(&scene->bed);
 }
 
@@ -88,7 +72,7 @@ static void expect_unchanged(struct scene *scene)
 	testbed_info(&scene->bed, scene->b, &info);
 	assert_int_equal(info.state, DP_PORT_UP);
 	traffic_expect(scene->from, scene->to, some_frames, ARRAY_SIZE(some_frames));
-	assert_int_equal(open_fds(scene->bed.core), scene->fds);
+	assert_int_equal(testbed_count_descriptors(scene->bed.core), scene->fds);
 	testbed_close_client(&scene->bed);
 }
 

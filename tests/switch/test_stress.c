@@ -12,7 +12,6 @@
  */
 #include "attack.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -511,28 +510,13 @@ struct footprint {
 	unsigned long pages;   /* resident */
 };
 
-static unsigned int count_descriptors(pid_t pid)
-{
-	unsigned int count = 0;
-	char path[64];
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
 static void measure(pid_t pid, struct footprint *is)
 {
 	char line[512];
 	FILE *file;
 
 	memset(is, 0, sizeof(*is));
-	is->descriptors = count_descriptors(pid);
+	is->descriptors = testbed_count_descriptors(pid);
 	snprintf(line, sizeof(line), "/proc/%d/maps", (int)pid);
 	file = fopen(line, "r");
 	assert_non_null(file);

@@ -6,6 +6,7 @@
  */
 #include "testbed.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -380,4 +381,19 @@ void testbed_expect_traffic(struct netfront *a, struct netfront *b, uint32_t siz
 {
 	expect_one(a, b, size, size);
 	expect_one(b, a, size, size + 1);
+}
+
+unsigned int testbed_count_descriptors(pid_t pid)
+{
+	unsigned int count = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
 }

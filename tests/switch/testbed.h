@@ -86,4 +86,7 @@ uint32_t testbed_receive(struct netfront *nf, unsigned int pair, struct virtio_n
 /* Sends size bytes of a pattern each way and expects them there. */
 void testbed_expect_traffic(struct netfront *a, struct netfront *b, uint32_t size);
 
+/* Descriptors that a process has open, at this moment. */
+unsigned int testbed_count_descriptors(pid_t pid);
+
 #endif
