@@ -36,7 +36,7 @@ static void make_posted(struct worker *worker, uint32_t post)
 		notice_call(worker->fwd, port, id % PORT_PAIRS_MAX, (post - 1) & 1);
 }
 
-bool call_take_posts(struct worker *worker)
+void call_take_posts(struct worker *worker)
 {
 	bool any = false;
 
@@ -53,7 +53,6 @@ bool call_take_posts(struct worker *worker)
 	}
 	if (any)
 		store_relaxed(&worker->duty_until_ns, clock_now_ns() + DUTY_STAYS);
-	return any;
 }
 
 void call_chase(struct worker *worker, bool all)

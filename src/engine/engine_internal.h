@@ -80,7 +80,7 @@ struct worker {
 	uint64_t idle_since_ns;                   /* when it found nothing more to do; 0: it has something */
 	uint64_t gap_ns;                          /* how long that lasts, on average */
 	uint64_t credit_ns;                       /* earned by packets, to be spent on looking for more */
-	unsigned int looks;                       /* since then */
+	unsigned int looks;                       /* for more work; goes round */
 	bool polite;                              /* it is of the batch class */
 	unsigned int guests_asked, guests_called; /* lately: wanted to be called or not, and did */
 	struct seen {
@@ -152,8 +152,8 @@ struct worker *homes_at(struct worker_pool *pool, uint32_t cpu);
 
 /* Takes the notice, and has the guest called if it wants that: from here, or from where it is best done. */
 void call_give(struct worker *worker, unsigned int index);
-/* Makes the calls that others have left to this worker. True if there were any. */
-bool call_take_posts(struct worker *worker);
+/* Makes the calls that others have left to this worker. */
+void call_take_posts(struct worker *worker);
 /* Makes the calls that were left to others and not made: those that are late, or all. */
 void call_chase(struct worker *worker, bool all);
 

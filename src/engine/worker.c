@@ -68,7 +68,7 @@ static uint32_t *claim_of(struct worker *worker, uint32_t id)
 	return &worker->pool->seats[id].claim;
 }
 
-/* 0 without a way to know: then nobody else is taken to want it. */
+/* False without a way to know: then nobody else is taken to want it. */
 static bool cpu_is_wanted(const struct worker *worker)
 {
 	return vm_state_cpu_is_wanted(worker->cpu != CPU_NONE ? worker->cpu : (uint32_t)sched_getcpu());

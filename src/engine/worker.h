@@ -4,7 +4,7 @@
  * sleeps when none of them has anything, and is woken by kicks.
  *
  * The pool is made by the main thread, which alone calls these functions. Which worker serves a queue is decided
- * when the queue is attached, and may change with every attachment; nothing assumes a core or a number of them.
+ * by where its VM runs and who has time, and may change between any two turns.
  */
 #ifndef LASTHOP_ENGINE_WORKER_H
 #define LASTHOP_ENGINE_WORKER_H
