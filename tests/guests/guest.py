@@ -33,6 +33,22 @@ def cpu_has_virtualization():
 
 
 @dataclass
+class TapNic:
+    """A virtio-net device on a TAP of the host: for a guest, the "physical" NIC of a driver domain."""
+
+    tap: str
+
+    def chardev(self, index):
+        return []
+
+    def netdev_option(self, index):
+        return f"tap,id=net{index},ifname={self.tap},script=no,downscript=no,vhost=off"
+
+    queues = 1
+    device = ""
+
+
+@dataclass
 class Nic:
     """One virtio-net device on a vhost-user socket. `device` and `netdev` are more QEMU options, as "a=b,c=d"."""
 
@@ -41,6 +57,13 @@ class Nic:
     device: str = ""
     netdev: str = ""
     server: bool = False  # QEMU listens and the switch connects
+
+    def chardev(self, index):
+        role = "server=on,wait=off" if self.server else "reconnect=1"
+        return ["-chardev", f"socket,id=chr{index},path={self.socket},{role}"]
+
+    def netdev_option(self, index):
+        return ",".join(filter(None, [f"vhost-user,id=net{index},chardev=chr{index},queues={self.queues}", self.netdev]))
 
 
 class Guest:
@@ -126,8 +149,10 @@ class Guest:
 
 
 class Qemu(Guest):
-    def __init__(self, lab, name, address, nics, kernel="linux-6.1", memory="192M", cpus=1):
+    def __init__(self, lab, name, address, nics, kernel="linux-6.1", memory="192M", cpus=1, namespace=None):
+        """`namespace`: the network namespace that QEMU runs in, for the sake of its TAPs."""
         self._nics = nics
+        self._namespace = namespace
         self._kernel = kernel
         self._memory = memory
         self._cpus = cpus
@@ -139,7 +164,8 @@ class Qemu(Guest):
     def _argv(self, console):
         image_dir = image.build()
         accelerator = "kvm" if cpu_has_virtualization() else "tcg"
-        argv = [
+        argv = ["ip", "netns", "exec", self._namespace] if self._namespace else []
+        argv += [
             need("qemu-system-x86_64"), "-nodefaults", "-display", "none", "-name", self.name,
             "-machine", f"q35,accel={accelerator},memory-backend=mem", "-smp", self._cpus, "-m", self._memory,
             "-object", f"memory-backend-memfd,id=mem,size={self._memory},share=on",
@@ -153,19 +179,14 @@ class Qemu(Guest):
         if os.path.exists(QBOOT):
             argv += ["-bios", QBOOT]
         for index, nic in enumerate(self._nics):
-            role = "server=on,wait=off" if nic.server else "reconnect=1"
-            netdev = f"vhost-user,id=net{index},chardev=chr{index},queues={nic.queues}"
             # QEMU's software emulation crashes when vhost-user meets MSI-X; vectors=0 leaves the legacy interrupt.
             device = f"virtio-net-pci,netdev=net{index},mac={self.mac(index)},romfile="
             if accelerator == "tcg":
                 device += ",vectors=0"
             if nic.queues > 1:
                 device += ",mq=on"
-            argv += [
-                "-chardev", f"socket,id=chr{index},path={nic.socket},{role}",
-                "-netdev", ",".join(filter(None, [netdev, nic.netdev])),
-                "-device", ",".join(filter(None, [device, nic.device])),
-            ]
+            argv += nic.chardev(index)
+            argv += ["-netdev", nic.netdev_option(index), "-device", ",".join(filter(None, [device, nic.device]))]
         return argv
 
     def qmp(self, command, **arguments):

@@ -43,7 +43,7 @@ FILES = [
     "libiperf.so.0", "libsctp.so.1", "libcrypto.so.3", "libmnl.so.0", "libc.so.6", "libm.so.6")]
 # Loaded at boot, in this order; the others wait for a modprobe in the guest.
 BOOT_MODULES = ["virtio_pci", "virtio_net", "ipv6"]
-MODULES = BOOT_MODULES + ["8021q", "pktgen", "macvlan"]
+MODULES = BOOT_MODULES + ["8021q", "pktgen", "macvlan", "bridge"]
 
 
 class ImageError(Exception):
