@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# test: timeout 900
+"""Driver domains die, hang and lie, a hundred times under traffic; nobody else notices.
+
+Two stations (as VMs are) exchange frames all the time and may not lose one. Two containers on TAP drivers talk TCP.
+Each round one of three things happens: a TAP's driver is killed, or stopped, or a driver domain that was taken over
+writes garbage into its rings and its pool. In the end the core is the same process, with the memory and the descriptors
+that it had, everything is up again and the containers reach each other.
+"""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+
+from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "100"))
+WARM_UP = 10  # rounds after which memory and descriptors are compared
+HANG_EVERY = 6  # a driver that hangs costs some seconds
+GROWTH_KB = 1024
+A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+class Container:
+    """A network namespace with a TAP in it that a driver domain serves."""
+
+    def __init__(self, number):
+        self.name = f"lhc{os.getpid()}-{number}"
+        self.port = f"tap{number}"
+        self.address = f"10.77.0.{number}"
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+
+    def run(self, *words, check=True):
+        return subprocess.run(["ip", "netns", "exec", self.name, *words], check=check, capture_output=True, text=True)
+
+    def configure(self):
+        self.run("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
+        self.run("ip", "link", "set", "eth0", "up")
+
+    def reaches(self, other):
+        return self.run("ping", "-c", "1", "-W", "1", other.address, check=False).returncode == 0
+
+    def delete(self):
+        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False).stdout
+        for pid in pids.split():
+            os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "del", self.name], check=False)
+
+
+def holdings(pid):
+    """What a process has: resident memory in kB, and descriptors."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(resident.split()[1]), len(os.listdir(f"/proc/{pid}/fd"))
+
+
+class Chaos:
+    def __init__(self, top, containers):
+        self.switch = Switch(top, "a", "b", "evil,driver=external")
+        self.containers = containers
+        for container in containers:
+            self.switch.ok("port", "add", "--tap", "eth0", "--netns", container.name, "--name", container.port)
+        for container in containers:
+            self.switch.wait_state(container.port, "up")
+            container.configure()
+        self.stations = Stations(self.switch.socket("a"), self.switch.socket("b"))
+        self.stations.send(0, A, B)
+        self.stations.send(1, B, A)
+        expect_equal([self.stations.take(1, 1), self.stations.take(0, 1)], [1, 1], "the first frames")
+        one, two = containers
+        wait_for(lambda: one.reaches(two), "the containers reach each other")
+        self.traffic = [
+            subprocess.Popen(["ip", "netns", "exec", two.name, "iperf3", "-s"], stdout=subprocess.DEVNULL),
+            subprocess.Popen(["ip", "netns", "exec", one.name, "sh", "-c",
+                              f"while :; do iperf3 -c {two.address} -t 5 -b 200M; sleep 0.2; done"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        ]
+        self.core = self.switch.child("lasthop-core")
+        self.chance = random.Random(1)
+        self.frames = 0
+        self.restarts = dict.fromkeys((container.port for container in containers), 0)
+        self.attached = 0
+
+    def driver(self, port):
+        """What the switch says of the port's driver."""
+        return self.switch.port(port)["driver"]
+
+    def settled(self, port):
+        wait_for(lambda: self.driver(port).get("pid") and self.switch.port(port)["state"] == "up", f"{port} is up")
+        return self.driver(port)["pid"]
+
+    def end_driver(self, signo):
+        port = self.chance.choice(self.containers).port
+        old = self.settled(port)
+        os.kill(old, signo)
+        wait_for(lambda: self.driver(port).get("pid") not in (None, old), f"another driver of {port}")
+        self.restarts[port] += 1
+
+    def lie(self, number):
+        done = subprocess.run([program("hostile_driver"), self.switch.socket("evil"), "300", str(number)],
+                              stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+        self.attached += int(done.stdout)
+
+    def round(self, number):
+        """One misdeed under traffic, of which none is lost."""
+        self.stations.begin("stream 400")
+        if number % HANG_EVERY == 0:
+            self.end_driver(signal.SIGSTOP)
+        elif number % 2:
+            self.end_driver(signal.SIGKILL)
+        else:
+            self.lie(number)
+        sent, received = map(int, self.stations.end().split())
+        expect_equal(received, sent, f"round {number}: frames received of those sent")
+        expect(sent > 100, f"round {number}: only {sent} frames were sent")
+        expect_equal(self.switch.child("lasthop-core"), self.core, f"round {number}: the core")
+        self.frames += sent
+
+    def end(self):
+        for process in self.traffic:
+            process.kill()
+            process.wait()
+        one, two = self.containers
+        for container in self.containers:
+            self.settled(container.port)
+        wait_for(lambda: one.reaches(two) and two.reaches(one), "the containers reach each other again")
+        for port in "ab":
+            expect_equal(self.switch.port(port)["counters"]["drops"], {}, f"drops of port {port}")
+        for port, restarts in self.restarts.items():
+            expect(self.driver(port)["restarts"] >= restarts, f"{port}: {self.driver(port)}, {restarts} ends")
+
+
+def chaos(top):
+    """drivers are killed, stopped and taken over under traffic"""
+    containers = [Container(1), Container(2)]
+    try:
+        test = Chaos(top, containers)
+        before = None
+        for number in range(1, ROUNDS + 1):
+            test.round(number)
+            if number == min(WARM_UP, ROUNDS // 2):
+                for container in containers:
+                    test.settled(container.port)
+                before = holdings(test.core)
+        test.end()
+
+        def as_before():
+            memory, descriptors = holdings(test.core)
+            return memory <= before[0] + GROWTH_KB and descriptors == before[1]
+
+        wait_for(as_before, f"the core has what it had: {before} kB and descriptors, now {holdings(test.core)}")
+        print(f"  {ROUNDS} rounds: {sum(test.restarts.values())} drivers ended, {test.attached} attachments of a hostile "
+              f"one, {test.frames} frames between two VMs and none lost; the core had {before[0]} kB and {before[1]} "
+              f"descriptors, and has {holdings(test.core)[0]} kB and {holdings(test.core)[1]}")
+        for container in containers:
+            test.switch.ok("port", "del", container.port)
+        test.stations.close()
+        test.switch.stop()
+    finally:
+        for container in containers:
+            container.delete()
+
+
+run_tests(chaos)
