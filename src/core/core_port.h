@@ -24,6 +24,8 @@ struct core_port {
 	struct loop_io conn_io;   /* fd -1: not connected */
 	struct loop_io control_io;
 	struct control_queue control;
+	struct loop_timer control_timer; /* runs while the control queue is not listened to: see serve_control() */
+	uint64_t control_due_ns;         /* when what was done for it is paid off */
 	uint16_t pairs_wanted;                 /* by the guest, through the control queue */
 	uint64_t offloads_off;                 /* GUEST_* features that the guest switched off there */
 	uint16_t base[VHOST_DEVICE_RINGS_MAX]; /* of rings that were stopped, by the last quiesce */
@@ -37,6 +39,10 @@ struct core_port {
 	uint16_t mtu;
 	uint8_t mac[6];
 	uint32_t peer_pid;
+	uint64_t connected_ns;       /* since when; 0: nobody is */
+	struct driver_status driver; /* the last report, */
+	uint64_t driver_seen_ns;     /* when it came, 0: never, */
+	uint64_t driver_reports;     /* and how many did on this connection */
 };
 
 /*
