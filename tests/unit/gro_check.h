@@ -67,7 +67,7 @@ static inline void gro_check_zero(uint8_t *checksum)
 }
 
 static inline bool gro_check_same(uint8_t *got, const uint8_t *want, uint32_t length, const struct offload_plan *plan,
-				  bool ids_count, bool partial)
+				  bool ids_count, bool trusted)
 {
 	static uint8_t copy[GRO_CHECK_ROOM];
 
@@ -75,8 +75,8 @@ static inline bool gro_check_same(uint8_t *got, const uint8_t *want, uint32_t le
 	memcpy(copy, want, length);
 	gro_check_zero(copy + plan->checksum_field);
 	gro_check_zero(got + plan->checksum_field);
-	/* A frame that had none yet has got one. */
-	if (partial)
+	/* What had none yet has got one, and what a device called good is good now. */
+	if (trusted)
 		memcpy(copy + plan->checksum_field, got + plan->checksum_field, 2);
 	if (plan->ip_version == 4 && !ids_count) {
 		memcpy(copy + plan->l3_offset + 4, got + plan->l3_offset + 4, 2);
@@ -136,7 +136,7 @@ static inline void gro_check_merged(struct gro_check *check, struct driver_frame
 		GRO_CHECK(plan.header_length + size + net_header == check->sizes[i]);
 		memcpy(&before, check->before[i], sizeof(before));
 		GRO_CHECK(gro_check_same(check->segment, check->before[i] + net_header, plan.header_length + size,
-					 &plan, ids_count, before.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM));
+					 &plan, ids_count, before.flags));
 	}
 	GRO_CHECK(index == plan.segment_count);
 	frame_free(packet);
@@ -153,8 +153,10 @@ static inline unsigned int gro_check_run(struct gro_check *check, unsigned int p
 	for (unsigned int i = 0; i < check->count; i++) {
 		check->sizes[i] = check->frames[i].size;
 		memcpy(check->before[i], check->buffers[i], check->sizes[i]);
+		ASAN_POISON_MEMORY_REGION(check->buffers[i] + check->sizes[i], GRO_CHECK_ROOM - check->sizes[i]);
 	}
 	merged = gro_batch(&gro, check->frames, check->count);
+	ASAN_UNPOISON_MEMORY_REGION(check->buffers, sizeof(check->buffers));
 
 	for (unsigned int i = 0; i < check->count; i++) {
 		struct driver_frame *frame = &check->frames[i];
