@@ -45,7 +45,7 @@
 #define DRIVER_UNIT        64 /* bytes */
 #define DRIVER_QUEUES_MAX  64
 #define DRIVER_OPTIONS_MAX 16
-#define DRIVER_BATCH       64 /* frames of one call of rx or tx, at most */
+#define DRIVER_BATCH       64u /* frames of one call of rx or tx, at most */
 
 struct driver_device;
 struct driver_queue;
@@ -149,6 +149,13 @@ struct driver_queue {
 	struct driver_counters counters;
 } cache_aligned;
 
+/* In tx: the frame is lost for this reason, and counts as taken. In rx a kind counts its drops itself. */
+static inline void driver_refuse(struct driver_queue *queue, struct driver_frame *frame, enum driver_drop reason)
+{
+	frame->size = 0;
+	DRIVER_COUNT(queue->counters.drops[reason], 1);
+}
+
 struct driver_device {
 	const struct driver_kind *kind;
 	const struct driver_config *config;
@@ -167,6 +174,7 @@ struct driver_kind {
 	const char *name;
 	const char *summary;                 /* for --help */
 	const struct driver_option *options; /* that it knows, up to one without key; NULL: none */
+	bool keeps_network;                  /* does not work once the process is in another network namespace */
 
 	/*
 	 * -ENODEV, -EBUSY, -EPERM, -EINVAL and the like: after a line in the log that says what is wrong and what to
@@ -184,7 +192,7 @@ struct driver_kind {
 	 * counted as device-error.
 	 *
 	 * A kind without rx_give is handed an empty buffer in each of frames[0..n) (data, room, buffer; data leaves the
-	 * headroom that it asked for) and fills as many as it has, from the first on.
+	 * headroom that it asked for) and fills as many as it has, from the first on. It may change their order.
 	 *
 	 * A kind with rx_give is handed nothing here: it has buffers already, and says in frames[] where the frames are
 	 * in them. rx_give takes up to n buffers of which it says how many; they are the device's until rx returns
@@ -194,12 +202,13 @@ struct driver_kind {
 	int (*rx_give)(struct driver_queue *queue, const uint32_t *buffers, unsigned int n);
 
 	/*
-	 * To the device. Returns how many of the n frames were taken, from the first on, those included that the device
-	 * refused for ever (counted as a drop by the kind). Fewer than n: it is full, the rest is offered again when fd
-	 * is writable. -ENODEV, -ENETDOWN: none was taken.
+	 * To the device. Returns how many of the n frames were taken, from the first on, those included that it refused
+	 * for ever by driver_refuse(). Fewer than n: it is full, the rest is offered again when fd is writable.
+	 * -ENODEV, -ENETDOWN: none was taken.
 	 *
 	 * A kind without tx_done is done with what it took when it returns. One with it keeps the buffers until tx_done
-	 * names them, all pieces of a frame one by one, in any order. It is called before every tx and before sleeping.
+	 * names them, all pieces of a frame one by one, in any order, but not those of a refused frame. It is called
+	 * before every tx and before sleeping.
 	 */
 	int (*tx)(struct driver_queue *queue, struct driver_frame *frames, unsigned int n);
 	int (*tx_done)(struct driver_queue *queue, uint32_t *buffers, unsigned int n);

@@ -78,6 +78,7 @@ struct netfront_config {
 	uint32_t tx_buffers; /* transmit buffers; 0: as many as the ring takes, which is also the least */
 	uint32_t tx_pieces;  /* of one netfront_tx_post() go into one indirect table; 0: those of a buffer */
 	uint32_t piece;      /* a descriptor covers no more than this many bytes; 0: no limit */
+	uint32_t align;      /* buffers begin at a multiple of this in the memory file, and are one apart; 0: any */
 };
 
 struct netfront_more {
@@ -132,6 +133,7 @@ struct netfront {
 	unsigned int pairs;             /* in use: at most what the back end has */
 	bool resume;                    /* rings still hold what the last back end did not use */
 	struct netfront_queue *control; /* the control queue, if negotiated */
+	bool commanding;                /* a command is on it */
 	struct netfront_queue *queues;
 };
 
@@ -173,6 +175,13 @@ int netfront_reconnect(struct netfront *nf, bool fresh);
 
 /* A command on the control queue (VIRTIO_NET_CTRL_*). -ENOTSUP: there is none; -EREMOTEIO: refused. */
 int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size);
+
+/*
+ * The two halves of that, for who must not wait: begin, of which there can be one at a time (-EBUSY); end when the
+ * control queue's call_fd is readable, or now and then: -EAGAIN: there is no answer yet.
+ */
+int netfront_control_begin(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size);
+int netfront_control_end(struct netfront *nf);
 
 static inline struct netfront_queue *netfront_rx(struct netfront *nf, unsigned int pair)
 {
