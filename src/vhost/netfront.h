@@ -110,6 +110,7 @@ struct netfront_queue {
 	struct iovec *iov;          /* one for each of held */
 	struct netfront_more *more; /* buffers of posted chains beyond the first: lists in one array */
 	uint32_t more_free;         /* first of those in no list; 0, here and in lists: none */
+	uint32_t posted;            /* buffers of posted chains, prepared ones not counted */
 	uint32_t *more_of;          /* by a chain's head: the list of its buffers */
 };
 

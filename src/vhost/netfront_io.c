@@ -75,6 +75,7 @@ static int reclaim(struct netfront *nf, struct netfront_queue *queue)
 				continue;
 			}
 			queue->idle[queue->idle_count++] = used[i].tag;
+			queue->posted--;
 			if (unlikely(queue->more_of[used[i].head]))
 				netfront_release_more(queue, used[i].head);
 		}
@@ -139,6 +140,7 @@ int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_ne
 		queue->idle[queue->idle_count++] = tag;
 		return head == -ENOSPC ? -ENOBUFS : head;
 	}
+	queue->posted++;
 	if (!more)
 		netfront_flush(nf, queue);
 	return 0;

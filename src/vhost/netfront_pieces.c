@@ -18,6 +18,7 @@ void netfront_clear_more(struct netfront_queue *queue)
 	for (uint32_t i = 1; i <= queue->buffer_count; i++)
 		queue->more[i].next = i < queue->buffer_count ? i + 1 : 0;
 	queue->more_free = 1;
+	queue->posted = 0;
 }
 
 void netfront_release_more(struct netfront_queue *queue, uint16_t head)
@@ -26,6 +27,7 @@ void netfront_release_more(struct netfront_queue *queue, uint16_t head)
 
 	for (uint32_t at = first; at; at = queue->more[at].next) {
 		queue->idle[queue->idle_count++] = queue->more[at].tag;
+		queue->posted--;
 		last = at;
 	}
 	queue->more[last].next = queue->more_free;
@@ -106,6 +108,7 @@ int netfront_tx_post(struct netfront *nf, unsigned int pair, const struct netfro
 	}
 	if (unlikely(head < 0))
 		return head == -ENOSPC ? -ENOBUFS : head;
+	queue->posted += n;
 	if (unlikely(n > 1))
 		keep_more(queue, (uint16_t)head, pieces, n);
 	return 0;

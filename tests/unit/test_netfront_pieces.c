@@ -87,6 +87,7 @@ static void check_pool(struct netfront *nf)
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < i; j++)
 			assert_int_not_equal(tags[i], tags[j]);
+	assert_int_equal(netfront_tx(nf, 0)->posted, 0);
 	netfront_tx_put_back(nf, 0, tags, (unsigned int)n);
 }
 
@@ -204,6 +205,7 @@ static void test_limits(void **state)
 		while (post(nf, posted, 3) > 0)
 			posted++;
 		assert_int_equal(posted, indirect ? BUFFERS / 3 : RING / 3);
+		assert_int_equal(netfront_tx(nf, 0)->posted, 3 * posted);
 		assert_int_equal(netfront_tx_buffers(nf, 0, &tag, 1), indirect ? 0 : 1);
 		if (!indirect)
 			netfront_tx_put_back(nf, 0, &tag, 1);
