@@ -289,6 +289,7 @@ const struct driver_kind driver_af_packet = {
 	.name = "af_packet",
 	.summary = "any interface of the kernel's, through packet sockets",
 	.options = af_packet_options,
+	.comes_small = true,
 	.open = af_packet_open,
 	.bind = af_packet_bind,
 	.rx = af_packet_rx,

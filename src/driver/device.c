@@ -28,6 +28,11 @@ const struct driver_kind *driver_kind_find(const char *name)
 	return NULL;
 }
 
+const struct driver_option driver_options_small[] = {
+	{"gro", "on (default): frames of one stream that come together go on as one, if the switch takes it; off"},
+	{NULL, NULL},
+};
+
 const char *driver_option(const struct driver_config *config, const char *key, const char *fallback)
 {
 	for (unsigned int i = 0; i < config->option_count; i++) {
@@ -40,6 +45,7 @@ const char *driver_option(const struct driver_config *config, const char *key, c
 int driver_device_init(struct driver_device *dev, const struct driver_kind *kind, const struct driver_config *config)
 {
 	*dev = (struct driver_device){.kind = kind, .config = config, .queue_count = config->queues};
+	dev->coalesces = kind->comes_small && strcmp(driver_option(config, "gro", "on"), "off") != 0;
 	dev->queues = aligned_alloc(CACHE_LINE, config->queues * sizeof(*dev->queues));
 	if (!dev->queues)
 		return -ENOMEM;

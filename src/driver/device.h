@@ -74,6 +74,9 @@ struct driver_config {
 /* The option's value, or `fallback` if it was not given. */
 const char *driver_option(const struct driver_config *config, const char *key, const char *fallback);
 
+/* Options of every kind whose frames come small. */
+extern const struct driver_option driver_options_small[];
+
 /* What open finds out. Link, speed and MTU are kept up to date by the main thread, nobody else reads them then. */
 struct driver_facts {
 	/*
@@ -167,13 +170,15 @@ struct driver_device {
 	 */
 	unsigned int queue_count;
 	struct driver_queue *queues;
-	void *state; /* the kind's */
+	bool coalesces; /* comes_small, and nobody is against it */
+	void *state;    /* the kind's */
 };
 
 struct driver_kind {
 	const char *name;
 	const char *summary;                 /* for --help */
 	const struct driver_option *options; /* that it knows, up to one without key; NULL: none */
+	bool comes_small;                    /* frames come from it as they are on the wire: gro.h may merge them */
 	bool keeps_network;                  /* does not work once the process is in another network namespace */
 
 	/*

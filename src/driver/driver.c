@@ -30,6 +30,11 @@
 #define FEATURES \
 	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ))
 
+/* What coalesced frames take, whatever the device can do by itself. */
+#define COALESCED                                                                                                  \
+	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
+	 VIRTIO_BIT(VIRTIO_NET_F_HOST_USO))
+
 static void end(struct driver *driver, int status)
 {
 	if (driver->status == EXIT_SUCCESS)
@@ -246,7 +251,7 @@ static int create_front(struct driver *driver)
 	const struct driver_facts *facts = &driver->dev.facts;
 	const struct netfront_config config = {
 		.path = driver->config.port,
-		.features = FEATURES | facts->features,
+		.features = FEATURES | facts->features | (driver->dev.coalesces ? COALESCED : 0),
 		.required = VIRTIO_BIT(VIRTIO_F_VERSION_1),
 		.pairs = driver->dev.queue_count,
 		.rx_size = facts->ring_size ? facts->ring_size : RING_DEFAULT,

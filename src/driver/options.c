@@ -41,15 +41,27 @@ static const char statuses[] = "\n"
 			       "had, or is gone, 4 the\n"
 			       "port's socket is not there, or has hung up.\n";
 
+static void print_options(const struct driver_option *option)
+{
+	for (; option && option->key; option++)
+		printf("    %-16s %s\n", option->key, option->value);
+}
+
+static bool knows_option(const struct driver_option *known, const char *key)
+{
+	while (known && known->key && strcmp(known->key, key) != 0)
+		known++;
+	return known && known->key;
+}
+
 static void print_help(void)
 {
 	fputs(usage, stdout);
 	for (unsigned int i = 0; driver_kinds[i]; i++) {
-		const struct driver_option *option = driver_kinds[i]->options;
-
 		printf("  %-12s %s\n", driver_kinds[i]->name, driver_kinds[i]->summary);
-		for (; option && option->key; option++)
-			printf("    %-16s %s\n", option->key, option->value);
+		print_options(driver_kinds[i]->options);
+		if (driver_kinds[i]->comes_small)
+			print_options(driver_options_small);
 	}
 	fputs(statuses, stdout);
 }
@@ -108,15 +120,16 @@ static bool check(struct options *options)
 		return false;
 	}
 	for (unsigned int i = 0; i < config->option_count; i++) {
-		const struct driver_option *known = options->kind->options;
+		const char *key = config->options[i].key;
 
-		while (known && known->key && strcmp(known->key, config->options[i].key) != 0)
-			known++;
-		if (!known || !known->key) {
-			fprintf(stderr, "lasthop-driver: %s has no option '%s'\n", options->kind->name,
-				config->options[i].key);
+		if (!knows_option(options->kind->options, key) &&
+		    !(options->kind->comes_small && knows_option(driver_options_small, key))) {
+			fprintf(stderr, "lasthop-driver: %s has no option '%s'\n", options->kind->name, key);
 			return false;
 		}
+		if (!strcmp(key, "gro") && strcmp(config->options[i].value, "on") != 0 &&
+		    strcmp(config->options[i].value, "off") != 0)
+			return complain("--option gro takes on or off, not ", config->options[i].value);
 	}
 	return true;
 }

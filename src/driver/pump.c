@@ -24,7 +24,6 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define NO_BUFFER  UINT32_MAX
 #define ETH_HEADER 14
 
 /* How long a device is left alone whose descriptor is readable for ever, and says nothing. */
@@ -47,130 +46,126 @@ static void drop(struct pump *pump, enum driver_drop reason, unsigned int n)
 
 /* From the device. */
 
-/* All buffers of chains that the switch has done with are idle again. Returns how many chains. */
-static int reclaim(struct pump *pump)
-{
-	struct netfront_queue *from = pump->from;
-	struct vq_used used[DRIVER_BATCH];
-	int n, total = 0;
-
-	while ((n = vq_driver_collect(&from->vq, used, DRIVER_BATCH)) > 0) {
-		for (int i = 0; i < n; i++) {
-			uint32_t buffer = used[i].tag;
-
-			while (buffer != NO_BUFFER) {
-				from->idle[from->idle_count++] = buffer;
-				buffer = pump->chain[buffer_number(pump, buffer)];
-			}
-		}
-		total += n;
-	}
-	return n < 0 ? n : total;
-}
-
 static void set_idle(struct pump *pump, const struct driver_frame *frame)
 {
 	for (; frame; frame = frame->next)
-		pump->from->idle[pump->from->idle_count++] = frame->buffer;
+		netfront_tx_put_back(pump->nf, pump->pair, &frame->buffer, 1);
 }
 
 /* Gives one frame to the switch, whose buffers are nobody's at this moment. */
 static void send_frame(struct pump *pump, const struct driver_frame *frame)
 {
-	struct vq_buffer pieces[NETFRONT_PIECES_MAX];
-	struct driver_counters *counters = &pump->queue->counters;
+	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
 	unsigned int count = 0;
-	uint64_t size = 0;
 
-	for (const struct driver_frame *piece = frame; piece; piece = piece->next) {
-		if (count == NETFRONT_PIECES_MAX)
-			break;
-		pieces[count++] = (struct vq_buffer){
-			.addr = netfront_guest_addr(pump->nf, (uint64_t)(piece->data - pump->nf->memory)),
-			.len = piece->size,
-		};
-		size += piece->size;
-		pump->chain[buffer_number(pump, piece->buffer)] = piece->next ? piece->next->buffer : NO_BUFFER;
-	}
 	if (frame->size < pump->dev->pool.header + ETH_HEADER) {
 		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
 		set_idle(pump, frame);
 		return;
 	}
-	if (vq_driver_add(&pump->from->vq, pieces, count, 0, frame->buffer) < 0) {
+	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next)
+		pieces[count++] = (struct netfront_piece){
+			.tag = piece->buffer,
+			.offset = (uint32_t)(piece->data - driver_buffer(&pump->dev->pool, piece->buffer)),
+			.size = piece->size,
+		};
+	if (netfront_tx_post(pump->nf, pump->pair, pieces, count) < 0) {
 		drop(pump, DRIVER_DROP_NO_BUFFER, 1);
 		set_idle(pump, frame);
-		return;
 	}
-	DRIVER_COUNT(counters->rx_packets, 1);
-	DRIVER_COUNT(counters->rx_bytes, size - pump->dev->pool.header);
 }
 
-/* The empty buffers that rx of a kind without rx_give fills. Returns their number. */
-static unsigned int offer_buffers(struct pump *pump, struct driver_frame *frames)
+/* What came, before anything is merged: that saves headers, but the device has had them. */
+static void count_received(struct pump *pump, const struct driver_frame *frames, unsigned int n)
 {
-	const struct netfront_queue *from = pump->from;
-	unsigned int n = min((unsigned int)from->idle_count, DRIVER_BATCH);
-	uint32_t headroom = pump->dev->facts.headroom;
+	struct driver_counters *counters = &pump->queue->counters;
+	unsigned int received = 0;
+	uint64_t size = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		uint32_t buffer = from->idle[from->idle_count - 1 - i];
-
-		frames[i] = (struct driver_frame){
-			.data = driver_buffer(&pump->dev->pool, buffer) + headroom,
-			.room = from->buffer_size - headroom,
-			.buffer = buffer,
-		};
+		if (frames[i].part)
+			continue;
+		received++;
+		for (const struct driver_frame *piece = &frames[i]; piece; piece = piece->next)
+			size += piece->size;
+		size -= min(pump->dev->pool.header, frames[i].size);
 	}
-	return n;
+	DRIVER_COUNT(counters->rx_packets, received);
+	DRIVER_COUNT(counters->rx_bytes, size);
 }
 
-/* Of the room buffers offered, the first n are filled; rx may have brought them into another order. */
-static void take_filled(struct pump *pump, const struct driver_frame *frames, unsigned int room, unsigned int n)
+static void send_frames(struct pump *pump, struct driver_frame *frames, unsigned int n)
 {
-	struct netfront_queue *from = pump->from;
-
-	for (unsigned int i = n; n > 0 && i < room; i++)
-		from->idle[from->idle_count - 1 - i] = frames[i].buffer;
-	from->idle_count -= n;
+	count_received(pump, frames, n);
+	if (pump->coalesces)
+		DRIVER_COUNT(pump->queue->counters.rx_coalesced, gro_batch(&pump->gro, frames, n));
+	for (unsigned int i = 0; i < n; i++) {
+		if (!frames[i].part)
+			send_frame(pump, &frames[i]);
+	}
+	if (n > 0)
+		netfront_flush(pump->nf, pump->from);
 }
 
+/* Puts n buffers back, those that were to be used first on top. */
+static void put_back(struct pump *pump, const uint32_t *buffers, unsigned int n)
+{
+	while (n-- > 0)
+		netfront_tx_put_back(pump->nf, pump->pair, &buffers[n], 1);
+}
+
+/* A kind that has rx_give gets all buffers that there are. */
 static void give_buffers(struct pump *pump)
 {
-	struct netfront_queue *from = pump->from;
 	uint32_t buffers[DRIVER_BATCH];
+	int n, taken;
 
-	while (from->idle_count > 0) {
-		unsigned int n = min((unsigned int)from->idle_count, DRIVER_BATCH);
-		int taken;
+	do {
+		n = netfront_tx_buffers(pump->nf, pump->pair, buffers, DRIVER_BATCH);
+		if (n <= 0)
+			return;
+		taken = max(pump->dev->kind->rx_give(pump->queue, buffers, (unsigned int)n), 0);
+		put_back(pump, buffers + taken, (unsigned int)(n - taken));
+	} while ((unsigned int)taken == DRIVER_BATCH);
+}
 
-		for (unsigned int i = 0; i < n; i++)
-			buffers[i] = from->idle[from->idle_count - 1 - i];
-		taken = pump->dev->kind->rx_give(pump->queue, buffers, n);
-		if (taken <= 0)
-			return;
-		from->idle_count -= (uint32_t)taken;
-		if ((unsigned int)taken < n)
-			return;
-	}
+/* The others get empty ones, and fill the first of them. Returns rx's result, 0 if there are none. */
+static int fill_buffers(struct pump *pump, struct driver_frame *frames)
+{
+	uint32_t buffers[DRIVER_BATCH], headroom = pump->dev->facts.headroom;
+	int n, filled, room = netfront_tx_buffers(pump->nf, pump->pair, buffers, DRIVER_BATCH);
+
+	if (unlikely(room <= 0))
+		return 0;
+	for (int i = 0; i < room; i++)
+		frames[i] = (struct driver_frame){
+			.data = driver_buffer(&pump->dev->pool, buffers[i]) + headroom,
+			.room = pump->from->buffer_size - headroom,
+			.buffer = buffers[i],
+		};
+	n = pump->dev->kind->rx(pump->queue, frames, (unsigned int)room);
+	/* It may have brought them into another order. */
+	filled = max(n, 0);
+	for (int i = filled; i < room; i++)
+		buffers[i] = frames[i].buffer;
+	put_back(pump, buffers + filled, (unsigned int)(room - filled));
+	return n;
 }
 
 static int from_device(struct pump *pump)
 {
 	const struct driver_kind *kind = pump->dev->kind;
 	struct driver_frame frames[DRIVER_BATCH];
-	unsigned int room = DRIVER_BATCH;
-	int n = reclaim(pump);
+	int n = netfront_reclaim(pump->nf, pump->pair);
 
 	if (unlikely(n < 0))
 		return n;
-	if (kind->rx_give)
+	if (kind->rx_give) {
 		give_buffers(pump);
-	else
-		room = offer_buffers(pump, frames);
-	if (room == 0)
-		return 0;
-	n = kind->rx(pump->queue, frames, room);
+		n = kind->rx(pump->queue, frames, DRIVER_BATCH);
+	} else {
+		n = fill_buffers(pump, frames);
+	}
 	if (unlikely(n < 0)) {
 		if (n == -ENODEV)
 			return n;
@@ -178,14 +173,7 @@ static int from_device(struct pump *pump)
 			drop(pump, DRIVER_DROP_DEVICE_ERROR, 1);
 		return 0;
 	}
-	if (!kind->rx_give)
-		take_filled(pump, frames, room, (unsigned int)n);
-	for (int i = 0; i < n; i++) {
-		if (!frames[i].part)
-			send_frame(pump, &frames[i]);
-	}
-	if (n > 0)
-		netfront_flush(pump->nf, pump->from);
+	send_frames(pump, frames, (unsigned int)n);
 	return n;
 }
 
@@ -398,15 +386,15 @@ static bool prepare_sleep(struct pump *pump, struct pollfd *pfds)
 {
 	bool gives = pump->dev->kind->rx_give;
 	bool starved = pump->from->idle_count == 0 && !gives;
-	unsigned int away = vq_driver_in_flight(&pump->from->vq);
+	unsigned int chains = vq_driver_in_flight(&pump->from->vq);
 	short device;
 
 	pfds[WAKE] = (struct pollfd){.fd = pump->wake_fd, .events = POLLIN};
 	pfds[FROM] = (struct pollfd){.fd = -1, .events = POLLIN};
 	pfds[TO] = (struct pollfd){.fd = -1, .events = POLLIN};
 	/* What the device has can wait until the switch has given back a few buffers. */
-	if (starved || (gives && away > pump->from->buffer_count / 2)) {
-		if (!netfront_arm(pump->from, (uint16_t)max(away / 2, 1u)))
+	if (starved || (gives && pump->from->posted > pump->from->buffer_count / 2)) {
+		if (!netfront_arm(pump->from, (uint16_t)max(chains / 2, 1u)))
 			return true;
 		pfds[FROM].fd = pump->from->call_fd;
 	}
@@ -503,11 +491,14 @@ int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf
 		.report_fd = report_fd,
 		.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
-	pump->chain = calloc(buffers, sizeof(*pump->chain));
+	if (queue->dev->coalesces) {
+		gro_init(&pump->gro, pool->features, netfront_tx_pieces_max(nf, pair));
+		pump->coalesces = gro_wanted(&pump->gro);
+	}
 	pump->head = calloc(buffers, sizeof(*pump->head));
 	pump->held = calloc(pump->to->ring.size, sizeof(*pump->held));
 	pump->pieces = calloc(pump->to->ring.size, sizeof(*pump->pieces));
-	if (pump->wake_fd >= 0 && pump->chain && pump->head && pump->held && pump->pieces)
+	if (pump->wake_fd >= 0 && pump->head && pump->held && pump->pieces)
 		return 0;
 	pump_cleanup(pump);
 	return -ENOMEM;
@@ -518,11 +509,9 @@ void pump_cleanup(struct pump *pump)
 	if (pump->wake_fd >= 0)
 		close(pump->wake_fd);
 	pump->wake_fd = -1;
-	free(pump->chain);
 	free(pump->head);
 	free(pump->held);
 	free(pump->pieces);
-	pump->chain = NULL;
 	pump->head = NULL;
 	pump->held = NULL;
 	pump->pieces = NULL;

@@ -19,6 +19,7 @@
 #include <pthread.h>
 
 #include "driver/device.h"
+#include "driver/gro.h"
 #include "vhost/netfront.h"
 
 struct pump {
@@ -28,7 +29,8 @@ struct pump {
 	unsigned int pair;
 	struct netfront_queue *from; /* what the device sends: the pair's transmit queue */
 	struct netfront_queue *to;
-	uint32_t *chain;         /* by buffer: the next one of its chain from the device, or NO_BUFFER */
+	bool coalesces;
+	struct gro gro;
 	uint16_t *head;          /* by buffer: its chain on `to`, while the device has it */
 	struct vq_used *held;    /* chains from the switch that the device was not given yet */
 	unsigned int held_first; /* its first that is in use */

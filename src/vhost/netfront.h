@@ -10,9 +10,11 @@
  * choice, so that a test can be any guest. struct netfront is open on purpose: whoever plays a
  * hostile guest writes to its rings and memory directly.
  *
- * Two ways to move frames, not to be mixed on one queue. netfront_send() and netfront_receive()
+ * Three ways to move frames, not to be mixed on one queue. netfront_send() and netfront_receive()
  * copy into the pool and gather what came in pieces. The *_take() and *_give() functions hand out
- * the buffers themselves, one chain a frame, which stay where they are; this is the fast way.
+ * the buffers themselves, one chain a frame, which stay where they are; this is the fast way. And
+ * netfront_tx_buffers() and netfront_tx_post() send buffers that somebody else (a NIC) fills, in
+ * whatever order and however many of them to a frame.
  *
  * The device is not trusted: what it says is checked, and a queue it lied about answers -EPROTO
  * from then on. Functions return 0 or a count, or a negative errno (vhost_frontend.h has those of
@@ -73,8 +75,15 @@ struct netfront_config {
 	uint32_t rx_buffer;  /* bytes of a receive buffer, net header included; 0: 2048 */
 	uint32_t tx_buffer;  /* the largest frame to send, net header included; 0: 2048 */
 	uint32_t rx_buffers; /* receive buffers; 0: as many as the ring takes */
+	uint32_t tx_buffers; /* transmit buffers; 0: as many as the ring takes, which is also the least */
+	uint32_t tx_pieces;  /* of one netfront_tx_post() go into one indirect table; 0: those of a buffer */
 	uint32_t piece;      /* a descriptor covers no more than this many bytes; 0: no limit */
 	uint32_t align;      /* buffers begin at a multiple of this in the memory file, and are one apart; 0: any */
+};
+
+struct netfront_more {
+	uint32_t tag;
+	uint32_t next;
 };
 
 struct netfront_queue {
@@ -97,8 +106,12 @@ struct netfront_queue {
 	uint32_t idle_count;
 	struct vq_used *held; /* chains that are with the caller: received, or prepared and not sent */
 	uint32_t held_count;
-	uint32_t delivered; /* so many of held, the first, are in frames that receive() gave out */
-	struct iovec *iov;  /* one for each of held */
+	uint32_t delivered;         /* so many of held, the first, are in frames that receive() gave out */
+	struct iovec *iov;          /* one for each of held */
+	struct netfront_more *more; /* buffers of posted chains beyond the first: lists in one array */
+	uint32_t more_free;         /* first of those in no list; 0, here and in lists: none */
+	uint32_t posted;            /* buffers of posted chains, prepared ones not counted */
+	uint32_t *more_of;          /* by a chain's head: the list of its buffers */
 };
 
 struct netfront {
@@ -238,6 +251,37 @@ int netfront_tx_give(struct netfront *nf, unsigned int pair, const struct vq_use
 /* Up to max receive chains as the device filled them (slot.len), mergeable ones piece by piece. */
 int netfront_rx_take(struct netfront *nf, unsigned int pair, struct vq_used *slots, unsigned int max);
 int netfront_rx_give(struct netfront *nf, unsigned int pair, const struct vq_used *slots, unsigned int n);
+
+/* In place, in pieces. */
+
+/* Part of a buffer: bytes from an offset on, all within it. */
+struct netfront_piece {
+	uint32_t tag;
+	uint32_t offset;
+	uint32_t size;
+};
+
+/*
+ * Takes up to max transmit buffers out of the pool (config.tx_buffers), for the caller to fill and
+ * post, or put back; reclaims if there are too few. Their memory is netfront_buffer(tag), of
+ * config.tx_buffer bytes. Returns their number, 0 if all are under way.
+ */
+int netfront_tx_buffers(struct netfront *nf, unsigned int pair, uint32_t *tags, unsigned int max);
+
+/* Buffers that were taken and will not be posted. */
+void netfront_tx_put_back(struct netfront *nf, unsigned int pair, const uint32_t *tags, unsigned int n);
+
+/*
+ * Posts one frame that lies in n pieces of as many different taken buffers; it begins with the net header,
+ * whole in the first piece. The buffers are in the pool again when the device has used the chain
+ * and it was reclaimed. The device sees it after netfront_flush(), once a batch. 0; -ENOBUFS: the
+ * ring has no room, even after reclaiming; -EINVAL: no pieces, or more than can ever be posted.
+ * After an error the buffers are still the caller's.
+ */
+int netfront_tx_post(struct netfront *nf, unsigned int pair, const struct netfront_piece *pieces, unsigned int n);
+
+/* How many pieces a chain may have: what fits into the ring or an indirect table. */
+unsigned int netfront_tx_pieces_max(struct netfront *nf, unsigned int pair);
 
 /* Notification. */
 

@@ -4,7 +4,8 @@
  *
  * A buffer is contiguous memory: net header, then frame. Its chain of descriptors is cut out of it
  * as the configuration says. Receive chains are prepared once and only posted again; a transmit
- * chain is written for each frame, or prepared by netfront_tx_prepare().
+ * chain is written for each frame, or prepared by netfront_tx_prepare(). (Frames in many buffers:
+ * netfront_pieces.c.)
  *
  * Between calls a queue's buffers are idle (in no chain), with the device, or held. Held are
  * received chains: first those in frames that the caller has now, then those not delivered yet (the
@@ -69,10 +70,14 @@ static int reclaim(struct netfront *nf, struct netfront_queue *queue)
 		return err;
 	while ((n = vq_driver_collect(&queue->vq, used, BATCH)) > 0) {
 		for (int i = 0; i < n; i++) {
-			if (vq_driver_is_prepared(&queue->vq, used[i].head))
+			if (vq_driver_is_prepared(&queue->vq, used[i].head)) {
 				queue->held[queue->held_count++] = used[i];
-			else
-				queue->idle[queue->idle_count++] = used[i].tag;
+				continue;
+			}
+			queue->idle[queue->idle_count++] = used[i].tag;
+			queue->posted--;
+			if (unlikely(queue->more_of[used[i].head]))
+				netfront_release_more(queue, used[i].head);
 		}
 		total += n;
 	}
@@ -135,6 +140,7 @@ int netfront_send(struct netfront *nf, unsigned int pair, const struct virtio_ne
 		queue->idle[queue->idle_count++] = tag;
 		return head == -ENOSPC ? -ENOBUFS : head;
 	}
+	queue->posted++;
 	if (!more)
 		netfront_flush(nf, queue);
 	return 0;

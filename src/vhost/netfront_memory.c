@@ -27,6 +27,7 @@
 #define CONTROL_SIZE 16u      /* descriptors of the control queue's ring */
 #define BUFFER_MIN   64u
 #define BUFFER_MAX   (1u << 20)
+#define BUFFERS_MAX  (1u << 18)
 
 static uint32_t or_default(uint32_t value, uint32_t fallback)
 {
@@ -44,6 +45,7 @@ static int check_config(struct netfront_config *config)
 	config->rx_buffer = or_default(config->rx_buffer, 2048);
 	config->tx_buffer = or_default(config->tx_buffer, 2048);
 	config->rx_buffers = or_default(config->rx_buffers, config->rx_size);
+	config->tx_buffers = or_default(config->tx_buffers, config->tx_size);
 	if (config->pairs > 1)
 		config->features |= VIRTIO_BIT(VIRTIO_NET_F_MQ);
 
@@ -51,7 +53,9 @@ static int check_config(struct netfront_config *config)
 	    !is_power_of_two(config->tx_size) || config->tx_size > VRING_SIZE_MAX ||
 	    config->pairs > NETFRONT_PAIRS_MAX || config->regions > VHOST_USER_MEM_SLOTS ||
 	    config->rx_buffer < BUFFER_MIN || config->rx_buffer > BUFFER_MAX || config->tx_buffer < BUFFER_MIN ||
-	    config->tx_buffer > BUFFER_MAX || config->rx_buffers > config->rx_size || config->align > BUFFER_MAX ||
+	    config->tx_buffer > BUFFER_MAX || config->rx_buffers > config->rx_size ||
+	    config->tx_buffers < config->tx_size || config->tx_buffers > BUFFERS_MAX ||
+	    config->tx_pieces > NETFRONT_PIECES_MAX || config->align > BUFFER_MAX ||
 	    (config->align && (!is_power_of_two(config->align) || config->align % NETFRONT_LINE)))
 		return -EINVAL;
 	return 0;
@@ -178,6 +182,7 @@ void netfront_clear_queue(const struct netfront *nf, struct netfront_queue *queu
 		queue->idle[i] = (uint32_t)(buffer_offset(nf, number) / NETFRONT_LINE);
 	}
 	queue->idle_count = queue->buffer_count;
+	netfront_clear_more(queue);
 }
 
 static int make_queue(struct netfront *nf, struct netfront_queue *queue)
@@ -187,10 +192,12 @@ static int make_queue(struct netfront *nf, struct netfront_queue *queue)
 	queue->idle = calloc(queue->buffer_count, sizeof(*queue->idle));
 	queue->held = calloc(chains, sizeof(*queue->held));
 	queue->iov = calloc(chains, sizeof(*queue->iov));
+	queue->more = calloc(queue->buffer_count + 1, sizeof(*queue->more));
+	queue->more_of = calloc(chains, sizeof(*queue->more_of));
 	queue->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	queue->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	queue->err_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!queue->idle || !queue->held || !queue->iov)
+	if (!queue->idle || !queue->held || !queue->iov || !queue->more || !queue->more_of)
 		return -ENOMEM;
 	if (queue->kick_fd < 0 || queue->call_fd < 0 || queue->err_fd < 0)
 		return -EMFILE;
@@ -212,12 +219,15 @@ static uint64_t size_queues(struct netfront *nf)
 		queue->index = i;
 		queue->buffer_size = rx ? config->rx_buffer : config->tx_buffer;
 		queue->ring.size = (uint16_t)(rx ? config->rx_size : config->tx_size);
-		queue->buffer_count = rx ? config->rx_buffers : queue->ring.size;
+		queue->buffer_count = rx ? config->rx_buffers : config->tx_buffers;
 		if (i == last) {
 			queue->ring.size = CONTROL_SIZE;
 			queue->buffer_count = 1;
 		} else if (config->features & VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC)) {
 			unsigned int pieces = pieces_of(config, queue->buffer_size);
+
+			if (!rx)
+				pieces = max(pieces, config->tx_pieces);
 
 			queue->indirect.entries = pieces > 1 ? pieces : 0;
 		}
@@ -287,6 +297,8 @@ void netfront_close(struct netfront *nf)
 		free(queue->idle);
 		free(queue->held);
 		free(queue->iov);
+		free(queue->more);
+		free(queue->more_of);
 	}
 	if (nf->memory)
 		munmap(nf->memory, nf->memory_size);
