@@ -184,6 +184,8 @@ static void print_totals(const struct stats_reader *stats)
 	if (sum.delivered_bytes > 0)
 		printf(" (%.3f copies of each)", (double)sum.copied_bytes / (double)sum.delivered_bytes);
 	printf(", %s of headers staged\n", quantity_bytes(c, sum.staged_bytes));
+	if (sum.taken_again > 0)
+		printf("waits:   packets that waited were taken %s times more\n", quantity(a, sum.taken_again));
 	printf("lookups: %s by the last flow, %s by the table, %s misses\n", quantity(a, sum.flow_hits_last),
 	       quantity(b, sum.flow_hits_table), quantity(c, sum.flow_misses));
 	printf("engine:  %s queues taken over, %s calls left to the VM's CPU, %s workers rescued\n",

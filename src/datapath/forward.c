@@ -120,10 +120,13 @@ static void count_received(struct forwarder *fwd, struct txq *txq)
 		packets--;
 		bytes -= batch->packets[i].length;
 	}
-	stats_add(&stats->in_packets, packets);
-	stats_add(&stats->in_bytes, bytes);
-	stats_add(&fwd->worker_stats->packets, packets);
+	if (unlikely(batch->retried))
+		stats_add(&fwd->worker_stats->taken_again, batch->retried);
 	stats_add(&fwd->worker_stats->staged_bytes, batch->staged_bytes);
+	stats_add(&fwd->worker_stats->packets, packets);
+	stats_add(&stats->in_bytes, bytes);
+	/* Last: who sees that a packet is done finds all that it took. */
+	stats_add(&stats->in_packets, packets);
 }
 
 static bool has_upcall_credit(struct forwarder *fwd, struct txq *txq)

@@ -112,6 +112,7 @@ static bool look_for_buffers(struct rxq *rxq)
 {
 	uint16_t seen = load_acquire(&rxq->ring.avail->idx);
 
+	rxq_tsan_available(rxq);
 	if (unlikely((uint16_t)(seen - rxq->last_avail) > rxq->ring.size)) {
 		store_relaxed(&rxq->fault, CHAIN_AVAIL);
 		return false;
@@ -351,6 +352,7 @@ static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
 			store_relaxed(&rxq->tickets[ticket % RXQ_TICKETS].state, RXQ_TICKET_OPEN);
 			ticket++;
 		} while (load_acquire(&rxq->tickets[ticket % RXQ_TICKETS].state) == RXQ_TICKET_DONE);
+		rxq_tsan_publish(rxq);
 		if (unlikely(packed))
 			rxq_packed_publish(rxq, to);
 		else

@@ -15,6 +15,7 @@
 
 #include "datapath/notice.h"
 #include "lib/compiler.h"
+#include "lib/tsan.h"
 #include "vhost/chain.h"
 #include "virtio/virtio_net.h"
 
@@ -82,6 +83,24 @@ struct rxq_reservation {
 	struct rxq_unit units[RXQ_UNITS_MAX];
 	struct chain_piece pieces[RXQ_PIECES_MAX];
 };
+
+/*
+ * Two workers may fill one buffer, one after the other, and what orders them goes through the guest: the first one
+ * publishes the buffer, the guest sees that and makes it available again, the second one sees that. The guest is not
+ * in this process, so ThreadSanitizer sees neither step of its. Nor need anything else order the two: the second one
+ * may have begun its reservation before the first one published. So each publication is a release and each look at
+ * what is available an acquire, which is what index and descriptors are for the guest. A buffer that is filled by
+ * somebody who has not published it yet is still found.
+ */
+static inline void rxq_tsan_publish(const struct rxq *rxq)
+{
+	tsan_release(&rxq->used_published);
+}
+
+static inline void rxq_tsan_available(const struct rxq *rxq)
+{
+	tsan_acquire(&rxq->used_published);
+}
 
 enum rxq_answer {
 	RXQ_TAKEN,

@@ -40,8 +40,10 @@ bool rxq_packed_available(struct rxq *rxq)
 {
 	const struct vring_packed *ring = &rxq->packed->ring;
 
-	if (count_out(rxq) < ring->size && is_avail(ring, rxq->last_avail))
+	if (count_out(rxq) < ring->size && is_avail(ring, rxq->last_avail)) {
+		rxq_tsan_available(rxq);
 		return true;
+	}
 	rxq->avail_seen = rxq->last_avail;
 	return false;
 }
@@ -112,6 +114,7 @@ unsigned int rxq_packed_take_simple(struct rxq *rxq, struct rxq_reservation *res
 		if (unlikely(desc.flags != (vring_packed_avail_flags(position) | VRING_DESC_F_WRITE) ||
 			     desc.len < bytes[taken] || offset >= region.size || desc.len > region.size - offset))
 			break;
+		rxq_tsan_available(rxq);
 		data = region.host + offset;
 		__builtin_prefetch(data, 1);
 		__builtin_prefetch(data + CACHE_LINE, 1);

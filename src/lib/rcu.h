@@ -14,44 +14,33 @@
 #include <urcu-qsbr.h>
 
 #include "lib/compiler.h"
+#include "lib/tsan.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RCU_TSAN
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define RCU_TSAN
-#endif
-
-#ifdef RCU_TSAN
-#include <sanitizer/tsan_interface.h>
-#include <stdint.h>
-
-/* Any address that is nothing else's will do. */
-#define RCU_TSAN_TAG ((void *)(uintptr_t)&urcu_qsbr_flavor)
+#ifdef TSAN
+#define RCU_TSAN_TAG (&urcu_qsbr_flavor)
 
 static inline void rcu_tsan_quiescent_state(void)
 {
-	__tsan_release(RCU_TSAN_TAG);
+	tsan_release(RCU_TSAN_TAG);
 	urcu_qsbr_quiescent_state();
 }
 
 static inline void rcu_tsan_thread_offline(void)
 {
-	__tsan_release(RCU_TSAN_TAG);
+	tsan_release(RCU_TSAN_TAG);
 	urcu_qsbr_thread_offline();
 }
 
 static inline void rcu_tsan_unregister_thread(void)
 {
-	__tsan_release(RCU_TSAN_TAG);
+	tsan_release(RCU_TSAN_TAG);
 	urcu_qsbr_unregister_thread();
 }
 
 static inline void rcu_tsan_synchronize(void)
 {
 	urcu_qsbr_synchronize_rcu();
-	__tsan_acquire(RCU_TSAN_TAG);
+	tsan_acquire(RCU_TSAN_TAG);
 }
 
 #undef rcu_quiescent_state

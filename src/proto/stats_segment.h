@@ -57,7 +57,8 @@ struct stats_worker {
 	uint64_t taken_over;   /* queues that another worker had */
 	uint64_t calls_posted; /* calls left to the worker of the VM's CPU */
 	uint64_t rescues;      /* workers found kept off their CPU in the middle of a turn, and moved */
-	uint64_t spare[4];
+	uint64_t taken_again;  /* packets that had waited: each time that they were taken, and staged, once more */
+	uint64_t spare[3];
 } __attribute__((aligned(CACHE_LINE)));
 
 struct stats_directory {

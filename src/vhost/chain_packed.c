@@ -12,6 +12,9 @@
  */
 #include "vhost/chain_packed.h"
 
+/* Descriptors that recovery looks at while it waits for the driver to stand still. */
+#define LOOKS_MAX (1U << 18)
+
 static struct vring_packed_desc fetch_indirect(const uint8_t *table, unsigned int index)
 {
 	const struct vring_desc *shared = (const struct vring_desc *)(const void *)table;
@@ -223,17 +226,24 @@ static bool is_possible(const struct vring_packed *ring, uint16_t position)
 uint16_t chain_packed_recover(const struct vring_packed *ring, uint16_t said)
 {
 	unsigned int runs, oldest;
-	uint16_t driver, position;
+	uint16_t driver, now, position;
 
-	if (is_possible(ring, said))
-		return said;
-	/* The driver may be writing a batch just now, its first descriptor last. */
-	for (unsigned int tries = 0; !find_driver(ring, &driver); tries++) {
-		if (tries == 16)
+	/*
+	 * The driver may go on meanwhile, and what is read of two moments was never there: a lap of new descriptors
+	 * looks like the rest of a publication. So the driver is looked for again. It stops when it has filled the
+	 * ring, because nobody gives it anything back; and a batch whose first descriptor is still to be written is
+	 * complete soon.
+	 */
+	for (unsigned int looked = 0;; looked += ring->size) {
+		bool found = find_driver(ring, &driver);
+
+		if (is_possible(ring, said) || looked >= LOOKS_MAX)
 			return said;
+		oldest = find_oldest(ring, driver, &runs);
+		if (found && find_driver(ring, &now) && now == driver)
+			break;
 		cpu_relax();
 	}
-	oldest = find_oldest(ring, driver, &runs);
 	if (runs > 1)
 		return said;
 	/* One lap less `oldest` on from the driver's position of the lap before. */

@@ -98,8 +98,12 @@ static void payload_is_copied_once(void **state)
 	assert_int_equal(totals.delivered_bytes, (uint64_t)FRAMES * size);
 	/* What the copies moved is what the receiver was told to have: each byte once. */
 	assert_int_equal(totals.copied_bytes, totals.delivered_bytes);
-	/* Only headers pass through private memory: two cache lines a frame, unless it was taken more than once. */
-	assert_in_range(totals.staged_bytes, FRAMES * 128, (FRAMES + in.waits * 64) * 128);
+	/*
+	 * Only headers pass through private memory: two cache lines a frame, each time that it is taken. One that waits
+	 * is taken in every turn, and nobody knows how many turns a busy machine makes of that, so they are counted.
+	 */
+	assert_int_equal(totals.staged_bytes, (FRAMES + totals.taken_again) * 128);
+	assert_true(totals.taken_again >= in.waits);
 	for (unsigned int i = 0; i < DROP_COUNT; i++) {
 		assert_int_equal(in.drops[i], 0);
 		assert_int_equal(out.drops[i], 0);

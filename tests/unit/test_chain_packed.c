@@ -9,6 +9,9 @@
 #include "guest_ring.h"
 #include "vhost/chain_packed.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #define NEXT     VRING_DESC_F_NEXT
 #define WRITE    VRING_DESC_F_WRITE
 #define INDIRECT VRING_DESC_F_INDIRECT
@@ -341,6 +344,87 @@ static void test_recover_under_driver(void **state)
 	}
 }
 
+/* A driver that goes on while the ring is read, as fast as it can or slower. */
+struct busy_driver {
+	struct model *m;
+	unsigned int posts, pause;
+	uint32_t begin, done; /* atomic: rounds */
+	bool stop;            /* atomic */
+};
+
+static void *drive(void *arg)
+{
+	struct busy_driver *driver = arg;
+	uint32_t round = 0;
+
+	while (!load_acquire(&driver->stop)) {
+		struct model *m = driver->m;
+
+		if (load_acquire(&driver->begin) == round) {
+			sched_yield();
+			continue;
+		}
+		for (unsigned int i = 0; i < driver->posts; i++) {
+			vring_packed_word *word = vring_packed_word_at(m->ring, vring_packed_index(m->driver));
+
+			store_release(word, vring_packed_word_of(77, 1, vring_packed_avail_flags(m->driver)));
+			m->driver = vring_packed_advance(m->driver, 1, m->ring->size);
+			for (unsigned int n = 0; n < driver->pause; n++)
+				cpu_relax();
+		}
+		store_release(&driver->done, ++round);
+	}
+	return NULL;
+}
+
+static void use_one(struct model *m)
+{
+	chain_packed_use(m->ring, m->device, (struct chain_extent){.slots = 1, .id = 1}, 33, true);
+	m->device = vring_packed_advance(m->device, 1, m->ring->size);
+}
+
+/* Neither what is true nor what is long past makes us believe what a ring never said at any one moment. */
+static void test_recover_while_driven(void **state)
+{
+	struct fixture *f = *state;
+	struct model m = {.ring = &f->ring};
+	struct busy_driver driver = {.m = &m};
+	pthread_t thread;
+	unsigned int seed = 5;
+
+	f->ring.size = 256;
+	assert_int_equal(pthread_create(&thread, NULL, drive, &driver), 0);
+	for (unsigned int round = 0; round < 4000; round++) {
+		const unsigned int start = 1 + (unsigned int)rand_r(&seed) % 255,
+				   out = (unsigned int)rand_r(&seed) % 128;
+		uint16_t said, found;
+
+		memset(f->ring.desc, 0, vring_packed_desc_bytes(f->ring.size));
+		m.driver = m.device = VRING_PACKED_START;
+		for (unsigned int i = 0; i < start + out; i++) {
+			m.chains = 0;
+			model_post(&m, 1);
+			if (i >= out)
+				use_one(&m);
+		}
+		said = round % 2 ? m.device : VRING_PACKED_START;
+		driver.posts = 256 - out;
+		driver.pause = (unsigned int)rand_r(&seed) % 8;
+		store_release(&driver.begin, round + 1);
+		for (unsigned int n = (unsigned int)rand_r(&seed) % 512; n > 0; n--)
+			cpu_relax();
+		found = chain_packed_recover(&f->ring, said);
+		while (load_acquire(&driver.done) != round + 1)
+			sched_yield();
+		assert_int_equal(found, m.device);
+		/* Nothing that the driver wrote was taken for the rest of a publication. */
+		for (unsigned int i = 0; i < 256; i++)
+			assert_int_equal(f->ring.desc[i].len, 77);
+	}
+	store_release(&driver.stop, true);
+	pthread_join(thread, NULL);
+}
+
 static void test_events(void **state)
 {
 	struct fixture *f = *state;
@@ -385,6 +469,7 @@ int main(void)
 		chain_test(test_recover),
 		chain_test(test_recover_foreign),
 		chain_test(test_recover_under_driver),
+		chain_test(test_recover_while_driven),
 		chain_test(test_events),
 	};
 
