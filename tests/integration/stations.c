@@ -50,16 +50,30 @@ static void send_frame(unsigned int i, const uint8_t *frame)
 		fail("send", error);
 }
 
+/* Of ours, or an announcement: Linux interfaces on the same bridge send all kinds of things when they come up. */
+static bool is_wanted(const struct netfront_frame *frame)
+{
+	static const uint8_t ours[] = {0x88, 0xb5}, announcement[] = {0x80, 0x35}, hostile[] = {0x02, 0xee};
+	uint8_t head[14];
+
+	return netfront_frame_copy(frame, 0, head, sizeof(head)) == sizeof(head) &&
+	       (memcmp(head + 12, ours, 2) == 0 || memcmp(head + 12, announcement, 2) == 0) &&
+	       memcmp(head + 6, hostile, 2) != 0;
+}
+
 /* Takes what is there; returns how many frames. */
 static unsigned int take_now(unsigned int i)
 {
 	struct netfront_frame frames[32];
 	int n = netfront_receive(stations[i], 0, frames, 32);
+	unsigned int wanted = 0;
 
 	if (n < 0)
 		fail("receive", n);
+	for (int j = 0; j < n; j++)
+		wanted += is_wanted(&frames[j]);
 	netfront_recycle(stations[i], 0);
-	return (unsigned int)n;
+	return wanted;
 }
 
 static unsigned int take(unsigned int i, unsigned int wanted, unsigned int ms)

@@ -101,7 +101,7 @@ class Chaos:
         self.restarts[port] += 1
 
     def lie(self, number):
-        done = subprocess.run([program("hostile_driver"), self.switch.socket("evil"), "300", str(number)],
+        done = subprocess.run([program("hostile_driver"), self.switch.port("evil")["path"], "300", str(number)],
                               stdout=subprocess.PIPE, text=True, timeout=60, check=True)
         self.attached += int(done.stdout)
 
@@ -128,8 +128,10 @@ class Chaos:
         for container in self.containers:
             self.settled(container.port)
         wait_for(lambda: one.reaches(two) and two.reaches(one), "the containers reach each other again")
+        # What the hostile driver sends to all may ask for what nobody can do.
         for port in "ab":
-            expect_equal(self.switch.port(port)["counters"]["drops"], {}, f"drops of port {port}")
+            drops = set(self.switch.port(port)["counters"]["drops"])
+            expect(drops <= {"out-offload"}, f"drops of port {port}: {drops}")
         for port, restarts in self.restarts.items():
             expect(self.driver(port)["restarts"] >= restarts, f"{port}: {self.driver(port)}, {restarts} ends")
 
