@@ -6,6 +6,7 @@
 #include "core/core.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -70,6 +71,17 @@ static void on_event(struct loop_io *io, uint32_t events)
 	send_upcalls(core);
 }
 
+/* Later we have no sight of it. */
+static void read_topology(struct topology *topology)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		CPU_ZERO(&cpus);
+	if (topology_read(topology, TOPOLOGY_ROOT, &cpus) == 0)
+		log_info("which CPUs share caches is not known: those with neighbouring numbers are taken as near");
+}
+
 int core_open(struct core *core, const struct core_config *config)
 {
 	uint32_t threads = config->workers + 1;
@@ -98,6 +110,7 @@ int core_open(struct core *core, const struct core_config *config)
 			return error;
 		}
 	}
+	read_topology(&core->topology);
 	core->dp.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (core->dp.event_fd < 0)
 		return -errno;
@@ -131,6 +144,7 @@ int core_start(struct core *core)
 		.offload = core->config.offload,
 		.pinned = core->config.pinned,
 		.class = core->config.class,
+		.topology = &core->topology,
 	};
 	uint32_t own = core->config.workers;
 	int error;

@@ -38,6 +38,7 @@ struct core {
 	struct core_config config;
 	struct loop loop;
 	struct datapath dp;
+	struct topology topology;
 	struct worker_pool *pool;
 	struct statistics stats;
 	struct forwarder *forwarder; /* the main thread's own: frames that the control plane sends, calls */

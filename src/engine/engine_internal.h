@@ -48,7 +48,8 @@ struct worker {
 	struct forwarder *fwd;
 	pthread_t thread;
 	unsigned int index;
-	uint32_t cpu; /* where it is pinned; CPU_NONE: it is not */
+	uint32_t cpu;                       /* where it is pinned; CPU_NONE: it is not */
+	uint8_t nearest[STATS_WORKERS_MAX]; /* the others, by how near their CPUs are */
 	bool running;
 	int epoll_fd;
 	int wake_fd;
@@ -142,7 +143,7 @@ static inline struct worker *homes_get(struct worker_pool *pool, uint32_t id)
 /* The worker was kicked: has the VM moved for good? Then its next kicks go elsewhere. */
 void homes_follow(struct worker *worker, uint32_t id, const struct port *port);
 
-/* A worker that sleeps on an idle CPU, or NULL. */
+/* The nearest worker that sleeps on an idle CPU, or NULL. */
 struct worker *homes_find_idle(struct worker *worker);
 
 /* The worker that is pinned to a CPU, or NULL. */

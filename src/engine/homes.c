@@ -136,9 +136,9 @@ struct worker *homes_find_idle(struct worker *worker)
 {
 	struct worker_pool *pool = worker->pool;
 
-	/* From its own neighbours on: caches are shared by CPUs whose numbers are close. */
-	for (unsigned int i = 1; i < pool->started; i++) {
-		struct worker *other = pool->workers[(worker->index + i) % pool->started];
+	/* The nearest one: the packets are in this CPU's caches. */
+	for (unsigned int i = 0; i + 1 < pool->started; i++) {
+		struct worker *other = pool->workers[worker->nearest[i]];
 
 		if (load_relaxed(&other->asleep) && vm_state_cpu_is_idle(other->cpu))
 			return other;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "datapath/forward.h"
+#include "engine/topology.h"
 
 struct worker_pool;
 
@@ -25,16 +26,17 @@ enum worker_class {
 
 struct worker_pool_config {
 	struct datapath *dp;
-	unsigned int workers;       /* 1 to STATS_WORKERS_MAX - 1 */
-	struct stats_port *ports;   /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
-	struct stats_worker *stats; /* [workers + 1] */
-	uint64_t linger_ns;         /* how long a worker looks for more work before it sleeps */
-	bool state_batching;        /* notify by the receiver's state, and not once a batch */
-	bool preemptive_copy;       /* a VM that sleeps is called when its packets are there, not when they come */
-	bool offload;               /* work may move to idle CPUs, calls to the VM's */
-	bool pinned;                /* one worker a CPU, if there are as many: else the kernel places them */
-	enum worker_class class;    /* of the scheduler */
-	struct forwarder *caller;   /* of the thread that starts the pool: its notifications are watched as well */
+	unsigned int workers;            /* 1 to STATS_WORKERS_MAX - 1 */
+	struct stats_port *ports;        /* [workers + 1][FLOW_PORTS_MAX]; the last block is the caller's */
+	struct stats_worker *stats;      /* [workers + 1] */
+	uint64_t linger_ns;              /* how long a worker looks for more work before it sleeps */
+	bool state_batching;             /* notify by the receiver's state, and not once a batch */
+	bool preemptive_copy;            /* a VM that sleeps is called when its packets are there, not when they come */
+	bool offload;                    /* work may move to idle CPUs, calls to the VM's */
+	bool pinned;                     /* one worker a CPU, if there are as many: else the kernel places them */
+	enum worker_class class;         /* of the scheduler */
+	const struct topology *topology; /* which CPUs are near; read when the pool starts */
+	struct forwarder *caller;        /* of the thread that starts the pool: its notifications are watched as well */
 };
 
 /*

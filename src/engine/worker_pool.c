@@ -39,12 +39,17 @@ static uint32_t allowed_cpu(const cpu_set_t *allowed, unsigned int n)
 
 static void place_workers(struct worker_pool *pool)
 {
+	uint32_t cpus[STATS_WORKERS_MAX];
 	cpu_set_t allowed;
 	bool pinned = pool->config.pinned && !sched_getaffinity(0, sizeof(allowed), &allowed) &&
 		      CPU_COUNT(&allowed) == (int)pool->started;
 
+	for (unsigned int i = 0; i < pool->started; i++) {
+		cpus[i] = pinned ? allowed_cpu(&allowed, i) : CPU_NONE;
+		pool->workers[i]->cpu = cpus[i];
+	}
 	for (unsigned int i = 0; i < pool->started; i++)
-		pool->workers[i]->cpu = pinned ? allowed_cpu(&allowed, i) : CPU_NONE;
+		topology_order(pool->config.topology, cpus, pool->started, i, pool->workers[i]->nearest);
 }
 
 static int worker_create(struct worker_pool *pool, unsigned int index)
