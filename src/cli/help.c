@@ -18,7 +18,8 @@
 	"answers.\n"
 
 #define PORT_SYNTAX                                                                              \
-	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket.\n"                \
+	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket. A port with a\n"  \
+	"driver needs none: NAME,driver=KIND,device=NAME[,option=value...].\n"                   \
 	"  mode=server     lasthop listens at PATH (the default)\n"                              \
 	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"            \
 	"  bridge=NAME     the bridge it belongs to (default br0)\n"                             \
@@ -30,6 +31,12 @@
 	"                  with others, 0 to 10000 microseconds (default 10)\n"                  \
 	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"        \
 	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"        \
+	"  driver=KIND     a driver domain connects a device to the port: tap (made if it is not\n" \
+	"                  there), af_xdp, af_packet (interfaces of the kernel), dpdk; external:\n" \
+	"                  somebody else starts the driver\n"                                     \
+	"  device=NAME     the device; DPDK's arguments with \\, for a comma\n"                   \
+	"  netns=NAME      the network namespace it is in: a name as of `ip netns`, or a path\n"  \
+	"  driver-option=KEY=VALUE[;KEY=VALUE...]  of the driver: see lasthop-driver --help\n"    \
 	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"         \
 	"                  ctrl-vq, indirect-desc, event-idx, packed, version-1, ...\n"
 
@@ -56,9 +63,10 @@ static const struct {
 		"\n"
 		"Runs a switch in the foreground until SIGINT or SIGTERM: the data plane\n"
 		"(lasthop-core), the control plane (lasthop-control) and, where the kernel permits\n"
-		"it, the observer of VM states (lasthop-observer), each started again if it dies.\n"
+		"it, the observer of VM states (lasthop-observer), and a driver (lasthop-driver) for\n"
+		"each port that names one. Each is started again if it dies, drivers also if they hang.\n"
 		"Prints `lasthop: ready` on standard output once all ports' sockets are there.\n"
-		"Needs no root if the directory and those of the sockets are yours.\n"
+		"Needs no root if the directory and those of the sockets are yours; most drivers do.\n"
 		"\n"
 		"  --port PORT       a port to begin with; see below\n"
 		"  --bridge BRIDGE   a bridge to begin with: NAME[,mac-age=SECONDS]; br0 is always\n"
@@ -74,18 +82,27 @@ static const struct {
 		"  --class NAME      of the scheduler for workers: batch, normal, idle; else it follows\n"
 		"                    from what the VMs do\n"
 		"  --no-observer     do not find out which VMs run, wait or sleep\n"
-		"  --user NAME       whom data plane and observer become if started as root\n"
+		"  --keep-devices    leave TAPs of drivers where they are at the end, for the next run\n"
+		"  --user NAME       whom data plane, observer and drivers become if started as root\n"
 		"  --no-sandbox      do not confine them; for debugging only\n"
 		"  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
 		"\n" PORT_SYNTAX "\n" OPTIONS "\n"
 		"Exit status: 0 ended by a signal, 1 failed, 2 wrong usage.\n"},
 	{"port", "Usage: lasthop port add PORT\n"
+		 "       lasthop port add --tap NAME | --af-xdp NAME | --af-packet NAME | --dpdk ARGUMENTS\n"
+		 "                        [--netns NAME] [--name PORT] [--queues N] [--bridge NAME]\n"
+		 "                        [--mtu N] [--driver-option KEY=VALUE[;...]]\n"
 		 "       lasthop port del NAME\n"
 		 "       lasthop port show [--detail] [NAME...]\n"
 		 "\n"
-		 "Adds, deletes and shows ports of a running switch. `show` prints one line a port;\n"
-		 "with names or --detail, all that is known: state, last fault, negotiated features,\n"
-		 "queues, counters, drops by name.\n"
+		 "Adds, deletes and shows ports of a running switch. The second form adds a port with a\n"
+		 "driver: a TAP for a container or the host, an interface of the kernel, or what DPDK\n"
+		 "drives. Its name is the device's unless --name gives another. It waits up to 5 seconds\n"
+		 "for the driver and says if it could not have its device; the port is there all the same,\n"
+		 "and the driver is tried again until it can. `del` removes a TAP.\n"
+		 "\n"
+		 "`show` prints one line a port; with names or --detail, all that is known: state, last\n"
+		 "fault, driver, negotiated features, queues, counters, drops by name.\n"
 		 "\n"
 		 "States: down (nobody is connected), connected (a front end, but no running queue),\n"
 		 "up, quarantined (the front end or its guest broke the rules), absent (the data\n"

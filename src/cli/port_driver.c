@@ -120,8 +120,8 @@ static bool told(const json_t *driver, const char *port, bool last)
 	/* A driver may come a moment before its port. */
 	if (!last && (end == NULL || strstr(end, "port") != NULL))
 		return false;
-	cli_fail(0, "port %s is there, but its driver is not yet: %s; it is tried again, and the switch's log says more",
-		 port, end != NULL ? end : "it has not reported so far");
+	cli_fail(0, "port %s is there, but its driver is not yet: it %s; it is tried again, and the switch's log says more",
+		 port, end != NULL ? end : "has not reported so far");
 	return true;
 }
 

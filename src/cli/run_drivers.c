@@ -490,9 +490,9 @@ static void note_end(struct run_driver *driver, int wait_status)
 	if (driver->killed)
 		snprintf(driver->last_end, sizeof(driver->last_end), "hung, and was killed");
 	else if (status == EXIT_NO_DEVICE)
-		snprintf(driver->last_end, sizeof(driver->last_end), "its device cannot be had");
+		snprintf(driver->last_end, sizeof(driver->last_end), "could not have its device");
 	else if (status == EXIT_NO_PORT)
-		snprintf(driver->last_end, sizeof(driver->last_end), "its port hung up, or was not there");
+		snprintf(driver->last_end, sizeof(driver->last_end), "found its port closed");
 	else
 		run_child_end_text(wait_status, driver->last_end, sizeof(driver->last_end));
 }

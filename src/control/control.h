@@ -34,6 +34,7 @@ struct control_port {
 	bool seen;              /* in the sweep under way */
 	bool went_down;         /* and the forwarding does not know yet */
 	bool awaited;           /* it was up when the last data plane was lost */
+	uint64_t silent_at_ns;  /* it is not up: when it is flooded to no longer; 0: it is up, or that is over */
 	uint64_t forget_at_ns;  /* its driver is away: what was learned there is kept until then; 0: it is not */
 	uint64_t connect_at_ns; /* in client mode: the next try */
 	uint64_t connect_wait_ns;

@@ -21,12 +21,14 @@
 #define CONNECT_WAIT_MAX_NS NS_PER_S
 #define PORT_SOCKET_MODE    0660
 #define PORT_SOCKET_BACKLOG 16
+#define SILENT_AFTER_NS     (2 * NS_PER_S) /* not up for so long: floods leave it out */
 #define DRIVER_AWAY_NS      (10 * NS_PER_S) /* then what was learned at its port is forgotten */
 
 void control_port_join(struct control *control, struct control_port *port, uint64_t now_ns)
 {
 	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner), &port->member,
 			port->info.port, port->settings.mac_limit, now_ns);
+	port->silent_at_ns = port->info.state == DP_PORT_UP ? 0 : now_ns + SILENT_AFTER_NS;
 }
 
 static int port_listen(struct control_port *port)
@@ -133,6 +135,12 @@ static uint64_t port_look_after(struct control *control, struct control_port *po
 	}
 	if (port->forget_at_ns != 0)
 		next_ns = port->forget_at_ns;
+	if (port->silent_at_ns != 0 && now_ns >= port->silent_at_ns) {
+		port->silent_at_ns = 0;
+		forwarding_port_silent(&control->fwd, &port->member, port->info.state != DP_PORT_UP, now_ns);
+	}
+	if (port->silent_at_ns != 0)
+		next_ns = min(next_ns, port->silent_at_ns);
 	/* When its connection is lost we are told. */
 	if (port->settings.wire.mode != DP_PORT_CLIENT || port->info.state != DP_PORT_DOWN)
 		return next_ns;
@@ -212,8 +220,25 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 	return port;
 }
 
+/*
+ * A port that is not up for a while is left out of floods. It is let in again at once: so one that goes up and down costs
+ * the data plane new flows twice in that while at most.
+ */
+static void follow_silence(struct control *control, struct control_port *port, uint64_t now_ns)
+{
+	if (port->info.state == DP_PORT_UP) {
+		port->silent_at_ns = 0;
+		forwarding_port_silent(&control->fwd, &port->member, false, now_ns);
+	} else if (!port->member.silent && port->silent_at_ns == 0) {
+		port->silent_at_ns = now_ns + SILENT_AFTER_NS;
+		control_ports_watch(control);
+	}
+}
+
 void control_port_follow(struct control *control, struct control_port *port)
 {
+	if (port->present)
+		follow_silence(control, port, clock_now_ns());
 	if (!port->went_down)
 		return;
 	port->went_down = false;

@@ -104,7 +104,7 @@ static bool is_option(const char *text)
 {
 	const char *equals = strchr(text, '=');
 
-	if (equals == NULL || equals == text)
+	if (equals == NULL || !isalnum((unsigned char)text[0]))
 		return false;
 	for (; text < equals; text++) {
 		if (!isalnum((unsigned char)*text) && strchr("_-", *text) == NULL)

@@ -68,16 +68,33 @@ static struct core_port *from_device(struct vhost_device *dev)
 	return container_of(dev, struct core_port, device);
 }
 
-static void set_state(struct core_port *cp, enum dp_port_state state)
+static void tell_state(struct core_port *cp)
 {
 	struct dp_port_info info;
 
+	core_port_info(cp, &info);
+	cp->untold = !channel_event(cp->core->channel, DP_EVENT_PORT, &info, sizeof(info));
+	cp->core->ports_untold |= cp->untold;
+}
+
+static void set_state(struct core_port *cp, enum dp_port_state state)
+{
 	if (cp->state == state)
 		return;
 	cp->state = state;
 	statistics_port(&cp->core->stats, cp->index, cp->config.name, state);
-	core_port_info(cp, &info);
-	channel_event(cp->core->channel, DP_EVENT_PORT, &info, sizeof(info));
+	tell_state(cp);
+}
+
+void core_port_tell(struct core *core)
+{
+	if (!core->ports_untold)
+		return;
+	core->ports_untold = false;
+	for (uint32_t i = 0; i < FLOW_PORTS_MAX; i++) {
+		if (core->ports[i] && core->ports[i]->untold)
+			tell_state(core->ports[i]);
+	}
 }
 
 static void remember_fault(struct core_port *cp, const char *name)

@@ -18,6 +18,7 @@ struct core_port {
 	struct dp_port_add config;
 	uint32_t index;
 	enum dp_port_state state;
+	bool untold; /* the controller has not heard of it for lack of room */
 	struct vhost_device device;
 	struct port *port;        /* the data plane's */
 	struct loop_io listen_io; /* fd -1: client mode */
@@ -59,6 +60,9 @@ int core_port_del(struct core *core, uint32_t index); /* 0, -ENOENT */
 int core_port_connect(struct core *core, uint32_t index, int sock);
 
 void core_port_info(const struct core_port *cp, struct dp_port_info *info);
+
+/* There is room: tells the controller what it has not heard. */
+void core_port_tell(struct core *core);
 
 /* A worker said so: looks for ports with a fault and quarantines them. */
 void core_port_check_faults(struct core *core);

@@ -20,6 +20,7 @@ def manual_names(_top):
     manual = text("docs/man/lasthop.1")
     drops = re.findall(r'X\([A-Z_]+, "([a-z-]+)"', text("src/datapath/drop.h"))
     expect(len(drops) > 10, f"drops in drop.h: {drops}")
+    drops += re.findall(r'X\([A-Z_]+, "([a-z-]+)"', text("src/proto/driver_status.h"))
     for name in drops:
         expect(f".It Em {name}\n" in manual, f"drop {name} is not in the manual")
     faults = re.findall(r'\[VHOST_FAULT_[A-Z_]+\] = "([a-z-]+)"', text("src/vhost/vhost_device.c"))

@@ -176,7 +176,7 @@ def missing(top):
     fakes = Fakes(top)
     switch = fakes.switch()
     status, _, errors = switch.cli("port", "add", "--af-xdp", "dev0", "--name", "a")
-    expect(status == 0 and "device cannot be had" in errors, f"port add: {status} {errors}")
+    expect(status == 0 and "could not have its device" in errors, f"port add: {status} {errors}")
     driver = switch.driver("a")
     expect(driver["state"] == "waiting" and "pid" not in driver and "link" not in driver, f"driver: {driver}")
     expect_equal(switch.port("a")["state"], "down")
@@ -274,15 +274,31 @@ def link_goes(top):
     """a device without link: its port is not up, and is not flooded to"""
     fakes = Fakes(top)
     fakes.set("dev0")
-    switch = fakes.switch("a,driver=af_packet,device=dev0", "v")
+    switch = fakes.switch("a,driver=af_packet,device=dev0", "v", "w")
     wait_up(switch, "a")
     fakes.set("dev0", "down")
     switch.wait_state("a", "connected")
     wait_for(lambda: switch.driver("a")["link"] == "down", "the link down")
     expect_equal(switch.driver("a")["restarts"], 0)
+    stations = Stations(switch.socket("v"), switch.socket("w"))
+    switch.wait_state("v", "up")
+    switch.wait_state("w", "up")
+
+    def flooded_to():
+        stations.send(0, "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff")
+        expect_equal(stations.take(1, 1), 1, "the frame at the port that is up")
+        return switch.json("flow", "show", "--port", "v")["flows"][0]["outputs"] or \
+            switch.json("flow", "show", "--port", "v")["flows"][1]["outputs"]
+
+    wait_for(lambda: flooded_to() == ["w"], "floods without the port that is down")
+    drops = switch.port("a")["counters"]["drops"]
+    flooded_to()
+    expect_equal(switch.port("a")["counters"]["drops"], drops, "drops at the port that is down")
     fakes.set("dev0")
     switch.wait_state("a", "up")
     wait_for(lambda: switch.driver("a")["link"] == "up", "the link up")
+    expect_equal(sorted(flooded_to()), ["a", "w"], "floods with it, as soon as it is said to be up")
+    stations.close()
     switch.stop()
     fakes.cleanup()
 

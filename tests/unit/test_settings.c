@@ -74,6 +74,112 @@ static void test_features(void **state)
 	assert_int_equal(port.wire.features_off, VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(40));
 }
 
+static void test_driver(void **state)
+{
+	(void)state;
+	assert_int_equal(port_settings_parse(&port, "web,driver=tap,device=eth0,netns=web,queues=2", &error), 0);
+	assert_string_equal(port.wire.path, "");
+	assert_int_equal(port.wire.flags, DP_PORT_DRIVER);
+	assert_int_equal(port.driver.kind, PORT_DRIVER_TAP);
+	assert_string_equal(port.driver.device, "eth0");
+	assert_string_equal(port.driver.netns, "web");
+	assert_int_equal(port.driver.option_count, 0);
+	assert_int_equal(port_settings_complete(&port, "/run/x", &error), 0);
+	assert_string_equal(port.wire.path, "/run/x/ports/web.sock");
+	/* A comma in a value, several options, a path all the same. */
+	assert_int_equal(port_settings_parse(&port,
+					     "d=/d.sock,driver=dpdk,device=net_af_packet0\\,iface=v0,driver-option=a=1;"
+					     "b-2=x=y,netns=/proc/1/ns/net,driver-option=c=",
+					     &error),
+			 0);
+	assert_string_equal(port.driver.device, "net_af_packet0,iface=v0");
+	assert_int_equal(port.driver.option_count, 3);
+	assert_string_equal(port.driver.options[0], "a=1");
+	assert_string_equal(port.driver.options[1], "b-2=x=y");
+	assert_string_equal(port.driver.options[2], "c=");
+	assert_int_equal(port_settings_complete(&port, "/run/x", &error), 0);
+	assert_string_equal(port.wire.path, "/d.sock");
+	assert_true(driver_is_supervised(&port.driver));
+	/* Who needs neither device nor us; it may even listen. */
+	assert_int_equal(port_settings_parse(&port, "e=/e.sock,driver=external,mode=client", &error), 0);
+	assert_int_equal(port.wire.flags, DP_PORT_DRIVER);
+	assert_false(driver_is_supervised(&port.driver));
+	/* And the others have none. */
+	assert_int_equal(port_settings_parse(&port, "a=/a.sock", &error), 0);
+	assert_int_equal(port.wire.flags, 0);
+	assert_false(driver_is_supervised(&port.driver));
+}
+
+static void refuse_driver(const char *text, const char *parameter)
+{
+	assert_int_equal(port_settings_parse(&port, text, &error), -EINVAL);
+	assert_string_equal(error.parameter, parameter);
+	assert_true(strlen(error.text) > 10);
+}
+
+static void test_driver_refused(void **state)
+{
+	char text[2048], deep[200];
+	int used;
+
+	(void)state;
+	refuse_driver("a", "port");
+	refuse_driver("a,mtu=1500", "port");
+	refuse_driver("a,device=x", "driver");
+	refuse_driver("a,driver=none,device=x", "driver");
+	refuse_driver("a,driver=tap", "device");
+	refuse_driver("a,driver=tap,device=", "device");
+	refuse_driver("a,driver=tap,device=x/y", "device");
+	refuse_driver("a,driver=tap,device=..", "device");
+	refuse_driver("a,driver=tap,device=sixteenletters16", "device");
+	refuse_driver("a,driver=af_xdp,device=a b", "device");
+	refuse_driver("a,driver=tap,device=x\n", "device");
+	refuse_driver("a,driver=tap,device=x,netns=a/b", "netns");
+	refuse_driver("a,driver=tap,device=x,netns=..", "netns");
+	refuse_driver("a,driver=external,netns=b", "netns");
+	refuse_driver("a,driver=external,driver-option=b=c", "driver_option");
+	refuse_driver("a,driver=tap,device=x,driver-option=b", "driver_option");
+	refuse_driver("a,driver=tap,device=x,driver-option=--b=c", "driver_option");
+	refuse_driver("a,driver=tap,device=x,driver-option==c", "driver_option");
+	refuse_driver("a,driver=tap,device=x,mode=client", "mode");
+	refuse_driver("a,driver=tap,device=x,ctrl-vq=off", "features_off");
+	used = snprintf(text, sizeof(text), "a,driver=tap,device=x,driver-option=k=0");
+	for (int i = 0; i < DRIVER_OPTIONS_MAX; i++)
+		used += snprintf(text + used, sizeof(text) - (size_t)used, ";k=%d", i);
+	refuse_driver(text, "driver_option");
+	/* A directory whose sockets have no room for the name. */
+	memset(deep, 'd', sizeof(deep) - 1);
+	deep[0] = '/';
+	deep[90] = '\0';
+	assert_int_equal(port_settings_parse(&port, "a-name-of-some-length,driver=tap,device=x", &error), 0);
+	assert_int_equal(port_settings_complete(&port, deep, &error), -EINVAL);
+	assert_string_equal(error.parameter, "path");
+}
+
+static void test_driver_json(void **state)
+{
+	struct port_settings again;
+	json_t *json;
+
+	(void)state;
+	assert_int_equal(port_settings_parse(&port, "a=/a,driver=af_packet,device=x,netns=n,driver-option=k=v", &error),
+			 0);
+	json = port_settings_to_json(&port);
+	assert_non_null(json_object_get(json, "driver"));
+	assert_int_equal(port_settings_from_json(&again, json, &error), 0);
+	assert_true(driver_settings_equal(&again.driver, &port.driver));
+	json_decref(json);
+	again.driver.options[0][2] = 'w';
+	assert_false(driver_settings_equal(&again.driver, &port.driver));
+	assert_true(driver_settings_same_device(&again.driver, &port.driver));
+	again.driver.netns[0] = 'm';
+	assert_false(driver_settings_same_device(&again.driver, &port.driver));
+	assert_int_equal(port_settings_parse(&port, "a=/a", &error), 0);
+	json = port_settings_to_json(&port);
+	assert_null(json_object_get(json, "driver"));
+	json_decref(json);
+}
+
 static void test_json_round_trip(void **state)
 {
 	struct port_settings again;
@@ -162,6 +268,11 @@ static void test_json_refused(void **state)
 	refuse_json("{}", "name");
 	refuse_json("{\"name\": 7}", "name");
 	refuse_json("{\"name\": \"a\"}", "path");
+	refuse_json("{\"name\": \"a\", \"driver\": \"tap\"}", "path");
+	refuse_json("{\"name\": \"a\", \"driver\": {}}", "driver");
+	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": 7}}", "device");
+	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": \"x\", \"mode\": 1}}", "mode");
+	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": \"x\", \"options\": {}}}", "driver_option");
 	refuse_json("{\"name\": \"a\", \"path\": \"a.sock\"}", "path");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"x\": 1}", "x");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"queues\": 1.5}", "queues");
@@ -195,7 +306,8 @@ int main(void)
 		cmocka_unit_test(test_port),         cmocka_unit_test(test_relative_path),
 		cmocka_unit_test(test_features),     cmocka_unit_test(test_json_round_trip),
 		cmocka_unit_test(test_port_refused), cmocka_unit_test(test_json_refused),
-		cmocka_unit_test(test_bridge),
+		cmocka_unit_test(test_bridge),       cmocka_unit_test(test_driver),
+		cmocka_unit_test(test_driver_json),  cmocka_unit_test(test_driver_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
