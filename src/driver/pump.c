@@ -58,7 +58,21 @@ static void send_frame(struct pump *pump, const struct driver_frame *frame)
 	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
 	unsigned int count = 0;
 
+<<<<<<< HEAD
 	if (frame->size < pump->dev->pool.header + ETH_HEADER) {
+=======
+	for (const struct driver_frame *piece = frame; piece; piece = piece->next) {
+		if (count == NETFRONT_PIECES_MAX)
+			break;
+		pieces[count++] = (struct vq_buffer){
+			.addr = netfront_guest_addr(pump->nf, (uint64_t)(piece->data - pump->nf->memory)),
+			.len = piece->size,
+		};
+		size += piece->size;
+		pump->chain[buffer_number(pump, piece->buffer)] = piece->next ? piece->next->buffer : NO_BUFFER;
+	}
+	if (size < pump->dev->pool.header + ETH_HEADER) {
+>>>>>>> w-driver
 		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
 		set_idle(pump, frame);
 		return;
@@ -474,6 +488,19 @@ static void wake(struct pump *pump)
 	/* A full counter wakes as well. */
 	if (write(pump->wake_fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+struct driver_pool pump_pool(const struct netfront *nf)
+{
+	return (struct driver_pool){
+		.memory = nf->memory,
+		.size = nf->memory_size,
+		.fd = nf->memfd,
+		.header = nf->hdr_len,
+		.features = nf->features,
+		.stride = nf->buffer_stride,
+		.first = nf->buffers_offset,
+	};
 }
 
 int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf, unsigned int pair, int report_fd)
