@@ -5,7 +5,7 @@
  * What a driver that was killed leaves goes by itself, but the kernel may take a moment for it, and the next driver is
  * there at once: a program of our name is waited for a little before it counts as another driver's.
  *
- * @syscalls driver: bpf close munmap
+ * @syscalls driver: close munmap
  */
 #include "driver/xdp_prog.h"
 
