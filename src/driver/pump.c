@@ -57,32 +57,21 @@ static void send_frame(struct pump *pump, const struct driver_frame *frame)
 {
 	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
 	unsigned int count = 0;
+	uint64_t size = 0;
 
-<<<<<<< HEAD
-	if (frame->size < pump->dev->pool.header + ETH_HEADER) {
-=======
-	for (const struct driver_frame *piece = frame; piece; piece = piece->next) {
-		if (count == NETFRONT_PIECES_MAX)
-			break;
-		pieces[count++] = (struct vq_buffer){
-			.addr = netfront_guest_addr(pump->nf, (uint64_t)(piece->data - pump->nf->memory)),
-			.len = piece->size,
-		};
-		size += piece->size;
-		pump->chain[buffer_number(pump, piece->buffer)] = piece->next ? piece->next->buffer : NO_BUFFER;
-	}
-	if (size < pump->dev->pool.header + ETH_HEADER) {
->>>>>>> w-driver
-		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
-		set_idle(pump, frame);
-		return;
-	}
-	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next)
+	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next) {
 		pieces[count++] = (struct netfront_piece){
 			.tag = piece->buffer,
 			.offset = (uint32_t)(piece->data - driver_buffer(&pump->dev->pool, piece->buffer)),
 			.size = piece->size,
 		};
+		size += piece->size;
+	}
+	if (size < pump->dev->pool.header + ETH_HEADER) {
+		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
+		set_idle(pump, frame);
+		return;
+	}
 	if (netfront_tx_post(pump->nf, pump->pair, pieces, count) < 0) {
 		drop(pump, DRIVER_DROP_NO_BUFFER, 1);
 		set_idle(pump, frame);
