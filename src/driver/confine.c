@@ -39,7 +39,21 @@ static bool find_user(const char *name, uid_t *uid, gid_t *gid)
 	return true;
 }
 
-int confine_sight(const char *user, bool keep_network)
+/* What is done to the calling thread alone, and so is for processes that have no other yet. */
+static int enter_namespaces(const struct driver_kind *kind)
+{
+	int err = sandbox_enter_nothing();
+
+	if (err)
+		return err;
+	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS | (kind->keeps_network ? 0 : CLONE_NEWNET)) < 0) {
+		err = -errno;
+		log_error("sandbox: new namespaces: %s; the kernel needs CONFIG_NAMESPACES", strerror(errno));
+	}
+	return err;
+}
+
+int confine_sight(const char *user, const struct driver_kind *kind)
 {
 	uid_t uid = getuid();
 	gid_t gid = getgid();
@@ -47,14 +61,9 @@ int confine_sight(const char *user, bool keep_network)
 
 	if (uid == 0 && !find_user(user, &uid, &gid))
 		return -EPERM;
-	err = sandbox_enter_nothing();
+	err = kind->has_threads ? sandbox_enter_removed() : enter_namespaces(kind);
 	if (err)
 		return err;
-	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS | (keep_network ? 0 : CLONE_NEWNET)) < 0) {
-		err = -errno;
-		log_error("sandbox: new namespaces: %s; the kernel needs CONFIG_NAMESPACES", strerror(errno));
-		return err;
-	}
 	/* Who started us may want us to die with it: the kernel forgets that when the user changes. */
 	prctl(PR_GET_PDEATHSIG, &death_signal);
 	err = sandbox_drop_privilege(uid, gid);
@@ -66,7 +75,7 @@ int confine_sight(const char *user, bool keep_network)
 	return 0;
 }
 
-int confine_calls(enum sandbox_verdict verdict)
+int confine_calls(const struct driver_kind *kind, enum sandbox_verdict verdict)
 {
 	/* Lower descriptors than these are taken, and poll() wants the limit to be no less than what it watches. */
 	const struct rlimit files = {8, 8}, none = {0, 0};
@@ -74,5 +83,7 @@ int confine_calls(enum sandbox_verdict verdict)
 	if (setrlimit(RLIMIT_CORE, &none) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0 ||
 	    setrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -errno;
+	if (kind->calls)
+		return sandbox_seccomp(kind->calls, kind->call_count, verdict);
 	return sandbox_seccomp(seccomp_driver, ARRAY_SIZE(seccomp_driver), verdict);
 }

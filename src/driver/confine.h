@@ -13,21 +13,22 @@
  * process's memory, or leads to it: the port's socket is a driver's way to give memory away, not to get any.
  *
  * Both return 0 or a negative errno after a line in the log; the process must not go on then. Main thread, the first
- * one before there are others.
+ * one before there are others of ours.
  */
 #ifndef LASTHOP_DRIVER_CONFINE_H
 #define LASTHOP_DRIVER_CONFINE_H
 
-#include <stdbool.h>
-
+#include "driver/device.h"
 #include "lib/sandbox.h"
 
 /*
- * user: whom to become if we are root; NULL: lasthop-driver, or else lasthop, or else nobody. keep_network: the device
- * does not work from another network namespace.
+ * user: whom to become if we are root; NULL: lasthop-driver, or else lasthop, or else nobody. The kind says what it
+ * cannot do without: keeps_network, calls; and whether it has threads already. Then no namespaces are entered, for
+ * those threads would stay behind: all lose sight of files by another root, and root and capabilities with the user,
+ * but the network, IPC and host name stay the host's, as far as system calls reach them.
  */
-int confine_sight(const char *user, bool keep_network) must_check;
+int confine_sight(const char *user, const struct driver_kind *kind) must_check;
 
-int confine_calls(enum sandbox_verdict verdict) must_check;
+int confine_calls(const struct driver_kind *kind, enum sandbox_verdict verdict) must_check;
 
 #endif

@@ -16,7 +16,10 @@ DRIVER_KINDS(DRIVER_DECLARE)
 
 const struct driver_kind *const driver_kinds[] = {
 #define DRIVER_ENTRY(kind) &driver_##kind,
-	DRIVER_KINDS(DRIVER_ENTRY) NULL,
+	DRIVER_KINDS(DRIVER_ENTRY)
+		/* NULL in programs that are not linked with it. */
+		& driver_dpdk,
+	NULL,
 };
 
 const struct driver_kind *driver_kind_find(const char *name)

@@ -36,6 +36,7 @@
 
 #include <net/if.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/compiler.h"
@@ -179,7 +180,10 @@ struct driver_kind {
 	const char *summary;                 /* for --help */
 	const struct driver_option *options; /* that it knows, up to one without key; NULL: none */
 	bool comes_small;                    /* frames come from it as they are on the wire: gro.h may merge them */
-	bool keeps_network;                  /* does not work once the process is in another network namespace */
+	bool has_threads;                    /* of its own, from open on: the sandbox must hold those, too */
+	const int *calls;                    /* system calls that it may make; NULL: those of the kernel's kinds */
+	size_t call_count;
+	bool keeps_network; /* does not work once the process is in another network namespace */
 
 	/*
 	 * -ENODEV, -EBUSY, -EPERM, -EINVAL and the like: after a line in the log that says what is wrong and what to
@@ -190,7 +194,8 @@ struct driver_kind {
 	 */
 	int (*remove)(const struct driver_config *config);
 	int (*bind)(struct driver_device *dev);
-	int (*link)(struct driver_device *dev, bool up); /* NULL: it does not care */
+	/* NULL: it does not care. Of a kind with rx_give the queues have buffers already. */
+	int (*link)(struct driver_device *dev, bool up);
 
 	/*
 	 * From the device. Up to n frames into frames[]; returns how many came. -ENODEV, -ENETDOWN; anything else is
@@ -240,6 +245,9 @@ struct driver_kind {
 
 /* The kinds of this build, up to NULL. */
 extern const struct driver_kind *const driver_kinds[];
+
+/* In a program of its own: lasthop-driver-dpdk. */
+extern const struct driver_kind driver_dpdk __attribute__((weak));
 
 const struct driver_kind *driver_kind_find(const char *name); /* NULL: there is none */
 

@@ -309,6 +309,8 @@ static int init_pumps(struct driver *driver)
 
 		err = pump_init(&driver->pumps[i], &driver->dev.queues[i], driver->nf, i, driver->report_io.fd);
 		driver->pumps_ready += !err;
+		if (!err)
+			pump_prime(&driver->pumps[i]);
 	}
 	return err;
 }
@@ -372,7 +374,9 @@ int driver_open(struct driver *driver)
 	driver->rings_enabled = true;
 	tell_mtu(driver);
 	if (dev->kind->link)
-		dev->kind->link(dev, true);
+		err = dev->kind->link(dev, true);
+	if (err)
+		return no_device(err);
 	err = watch_all(driver);
 	if (err)
 		goto failed;

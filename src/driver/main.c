@@ -27,11 +27,11 @@ static int serve(struct driver *driver, const struct options *options)
 
 	if (status == EXIT_SUCCESS && !options->sandbox)
 		log_warn("runs without a sandbox: a fault in it is a fault of all that its user may do");
-	if (status == EXIT_SUCCESS && options->sandbox && confine_sight(options->user, options->kind->keeps_network))
+	if (status == EXIT_SUCCESS && options->sandbox && confine_sight(options->user, options->kind))
 		status = EXIT_FAILURE;
 	if (status == EXIT_SUCCESS)
 		status = driver_start(driver);
-	if (status == EXIT_SUCCESS && options->sandbox && confine_calls(SANDBOX_KILL))
+	if (status == EXIT_SUCCESS && options->sandbox && confine_calls(options->kind, SANDBOX_KILL))
 		status = EXIT_FAILURE;
 	if (status == EXIT_SUCCESS)
 		status = driver_run(driver);

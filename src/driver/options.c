@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 
@@ -37,6 +39,8 @@ static const char usage[] =
 	"Kinds and their options:\n";
 
 static const char statuses[] = "\n"
+			       "Further kinds are programs of their own beside this one: lasthop-driver-KIND --help.\n"
+			       "\n"
 			       "Exit status: 0 SIGTERM or SIGINT came, 1 failed, 2 wrong usage, 3 the device cannot be "
 			       "had, or is gone, 4 the\n"
 			       "port's socket is not there, or has hung up.\n";
@@ -105,9 +109,28 @@ static bool parse_pair(struct driver_config *config, char *text)
 	return true;
 }
 
-static bool parse_kind(const char *text, const struct driver_kind **kind)
+/* The program of a kind that is not in this one, beside it: lasthop-driver-KIND. Returns if there is none. */
+static void become_other(const char *kind, char **argv)
+{
+	char path[PATH_MAX];
+	ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char *name;
+
+	if (size < 0 || strspn(kind, "abcdefghijklmnopqrstuvwxyz_") != strlen(kind))
+		return;
+	path[size] = '\0';
+	name = strrchr(path, '/');
+	if (!name)
+		return;
+	snprintf(name + 1, sizeof(path) - (size_t)(name + 1 - path), "lasthop-driver-%s", kind);
+	execv(path, argv);
+}
+
+static bool parse_kind(const char *text, char **argv, const struct driver_kind **kind)
 {
 	*kind = driver_kind_find(text);
+	if (!*kind)
+		become_other(text, argv);
 	return *kind ? true : complain("this build has no kind ", text);
 }
 
@@ -165,7 +188,7 @@ int options_parse(struct options *options, int argc, char **argv)
 			config->port = optarg;
 			break;
 		case 'k':
-			ok = parse_kind(optarg, &options->kind);
+			ok = parse_kind(optarg, argv, &options->kind);
 			break;
 		case 'd':
 			config->device = optarg;

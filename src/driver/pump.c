@@ -132,6 +132,12 @@ static void give_buffers(struct pump *pump)
 	} while ((unsigned int)taken == DRIVER_BATCH);
 }
 
+void pump_prime(struct pump *pump)
+{
+	if (pump->dev->kind->rx_give)
+		give_buffers(pump);
+}
+
 /* The others get empty ones, and fill the first of them. Returns rx's result, 0 if there are none. */
 static int fill_buffers(struct pump *pump, struct driver_frame *frames)
 {

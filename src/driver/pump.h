@@ -59,6 +59,9 @@ struct driver_pool pump_pool(const struct netfront *nf);
 int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf, unsigned int pair, int report_fd);
 void pump_cleanup(struct pump *pump);
 
+/* Gives the device the buffers that it wants to have before it is started. Main thread, before the pump's. */
+void pump_prime(struct pump *pump);
+
 /*
  * Moves what there is to move, a batch each way. Returns how much it did, 0: nothing; -ENODEV: the device is gone;
  * -EPROTO: the switch broke a ring. For the thread, and for tests, which have none.

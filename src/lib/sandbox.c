@@ -22,6 +22,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -162,6 +163,19 @@ int sandbox_enter_nothing(void)
 		  "size=4k,nr_inodes=1,mode=0555") < 0)
 		return sandbox_failed("an empty file system", "the kernel needs CONFIG_TMPFS");
 	return sandbox_pivot(dir);
+}
+
+int sandbox_enter_removed(void)
+{
+	char dir[] = "/tmp/lasthop-XXXXXX";
+
+	if (!mkdtemp(dir))
+		return sandbox_failed(dir, "a directory has to be made there for a moment");
+	if (chdir(dir) < 0 || rmdir(dir) < 0)
+		return sandbox_failed(dir, "could not be entered and removed");
+	if (chroot(".") < 0)
+		return sandbox_failed("chroot", "a process with threads of others takes root for this");
+	return 0;
 }
 
 static int sandbox_become(uid_t uid, gid_t gid)

@@ -34,6 +34,13 @@ int sandbox_enter_root(const char *dir) must_check;
 int sandbox_enter_nothing(void) must_check;
 
 /*
+ * The same for a process that has other threads already, which a new mount namespace would not move: the root of all
+ * of them becomes a directory that has been removed, in which nothing is and nothing can be made. Takes root; the rest
+ * of the stages must follow, as root could find its way out.
+ */
+int sandbox_enter_removed(void) must_check;
+
+/*
  * Becomes `uid` and `gid` for good, without supplementary groups, and gives up all capabilities.
  * A process that is not root keeps its ids whatever is asked for, and gives up the rest.
  */
