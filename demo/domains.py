@@ -80,7 +80,8 @@ class Domains:
 
     def describe(self, port):
         driver = self.driver(port)
-        return f"{driver['kind']} {driver['device']}, {driver.get('mode') or 'no mode'}, process {driver['pid']}"
+        mode = f", {driver['mode']}" if driver.get("mode") else ""
+        return f"{driver['kind']} {driver['device']}{mode}, process {driver['pid']}"
 
     def detach(self):
         for name, _ in self.commands():
