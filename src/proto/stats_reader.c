@@ -45,6 +45,7 @@ const struct stats_field stats_worker_fields[] = {
 	FIELD(stats_worker, taken_over),
 	FIELD(stats_worker, calls_posted),
 	FIELD(stats_worker, rescues),
+	FIELD(stats_worker, copies_handed),
 	{NULL, 0},
 };
 
