@@ -354,8 +354,8 @@ static void copy_units(struct progress *p)
 }
 
 /*
- * Net header and staged bytes; the rest goes into the job, or is copied if it has no room. Returns the bytes of the frame
- * that were copied.
+ * Net header and staged bytes; the rest goes into the job, or is copied if it has no room. Returns the bytes of the
+ * frame that were copied.
  */
 static uint32_t begin_whole(struct progress *p, struct copy_job *job, struct packet *packet,
 			    const struct rxq_unit *unit, const struct chain_piece *pieces)

@@ -101,7 +101,7 @@ struct txq_batch {
 	unsigned int retried; /* the first ones: they waited */
 	/* Every packet is one buffer with a current net header, asks for no offload, and can be understood. */
 	bool plain;
-	uint32_t copying[TXQ_COPIES]; /* bits by packet: delivered but for that copy, which others end; empty if fetched */
+	uint32_t copying[TXQ_COPIES]; /* by copy, packets' bits: delivered but for what others still copy */
 	uint64_t bytes;               /* of the frames */
 	uint64_t staged_bytes;
 	uint16_t position[TXQ_BATCH];
@@ -116,8 +116,8 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const struct guest_memory *memory,
 		     uint64_t features, uint16_t base, int call_fd);
 /*
- * The base to start from again: packets that wait are taken anew. Copies have ended: those packets are given back in the
- * ring, whose memory is still there.
+ * The base to start from again: packets that wait are taken anew. Copies have ended: those packets are given back in
+ * the ring, whose memory is still there.
  */
 uint16_t txq_stop(struct txq *txq);
 

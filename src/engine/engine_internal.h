@@ -101,7 +101,7 @@ struct worker {
 		uint32_t rounds;
 		uint64_t since_ns;
 	} seen[STATS_WORKERS_MAX]; /* of others, by rescue.c */
-	struct copying *copying; /* NULL: it copies alone */
+	struct copying *copying;   /* NULL: it copies alone */
 	unsigned int posted_count;
 	struct posted posted[CALL_POSTS];
 	uint64_t load_since_ns; /* of the load below */

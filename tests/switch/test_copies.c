@@ -109,7 +109,7 @@ static void made_by_two(uint32_t rx_buffer, uint64_t without)
 		observer.cpus[i].running = (uint64_t)OBSERVER_CPU_IDLE << OBSERVER_CPU_STATE_SHIFT;
 	/* A test is no VM that sends without a break: its workers shall stay awake all the same. */
 	testbed_start_lingering(&bed, min((unsigned int)CPU_COUNT(&cpus), STATS_WORKERS_MAX - 1U), observer.their,
-				10 * NS_PER_MS);
+				200 * NS_PER_MS);
 	observer_say(&observer, OBSERVER_HELLO);
 	for (unsigned int i = 0; i < 2; i++) {
 		const char *name = i ? "b" : "a";
