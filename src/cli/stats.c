@@ -188,8 +188,9 @@ static void print_totals(const struct stats_reader *stats)
 		printf("waits:   packets that waited were taken %s times more\n", quantity(a, sum.taken_again));
 	printf("lookups: %s by the last flow, %s by the table, %s misses\n", quantity(a, sum.flow_hits_last),
 	       quantity(b, sum.flow_hits_table), quantity(c, sum.flow_misses));
-	printf("engine:  %s queues taken over, %s calls left to the VM's CPU, %s workers rescued\n",
+	printf("engine:  %s queues taken over, %s calls left to the VM's CPU, %s workers rescued,",
 	       quantity(a, sum.taken_over), quantity(b, sum.calls_posted), quantity(c, sum.rescues));
+	printf(" %s copies made by two\n", quantity(a, sum.copies_handed));
 	printf("VMs:     their states are %s\n",
 	       load_relaxed(&stats->header->vm_states) ? "known" : "not known, the log of the switch says why");
 }

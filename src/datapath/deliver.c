@@ -101,6 +101,13 @@ static force_inline uint32_t copy_plain(const struct packet *packet, uint8_t *to
 	return head + rest;
 }
 
+/* The net header of a frame as it is. */
+static void whole_net(const struct packet *packet, const struct rxq_unit *unit, struct virtio_net_hdr_mrg_rxbuf *net)
+{
+	offload_net(packet, (struct offload_todo){0}, net);
+	net->num_buffers = unit->buffers;
+}
+
 /* The frame as it is. Returns the bytes of it that were copied, as does copy_segment. */
 static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq *rxq, const struct rxq_unit *unit,
 					const struct chain_piece *pieces)
@@ -109,8 +116,7 @@ static force_inline uint32_t copy_whole(struct packet *packet, const struct rxq 
 	if (unlikely(packet->net.hdr.flags | packet->net.hdr.gso_type)) {
 		struct virtio_net_hdr_mrg_rxbuf net;
 
-		offload_net(packet, (struct offload_todo){0}, &net);
-		net.num_buffers = unit->buffers;
+		whole_net(packet, unit, &net);
 		return copy_scattered(packet, &net, rxq->net_hdr_len, pieces);
 	}
 	if (pieces->length >= VIRTIO_NET_HDR_LEN + packet->length && rxq->net_hdr_len == VIRTIO_NET_HDR_LEN &&
@@ -314,34 +320,118 @@ static force_inline uint64_t copy_simple(struct progress *p)
 	return copied;
 }
 
-static void copy_units(struct progress *p)
+/* Unit i is one segment, or a frame whose checksum is completed. */
+static uint32_t copy_cut(struct progress *p, unsigned int i)
 {
 	struct forwarder *fwd = p->fwd;
 	struct stats_port *stats = &fwd->stats[p->to->index];
-	uint64_t copied = copy_simple(p), segments = 0, checksums = 0;
+	const struct rxq_unit *unit = &fwd->res.units[i];
+	const struct packet *packet = &fwd->batch.packets[fwd->units[i].packet];
+	const struct offload_plan *plan = &fwd->plans[fwd->units[i].packet];
+	struct offload_todo todo = offload_todo(packet, p->rxq->features);
+
+	todo.segment = plan->ip_version != 0;
+	stats_add(&stats->out_segmented, todo.segment);
+	stats_add(&stats->out_checksummed, todo.checksum);
+	return copy_segment(packet, plan, todo, fwd->units[i].segment, p->rxq, unit, &fwd->res.pieces[unit->piece]);
+}
+
+static void copy_units(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	uint64_t copied = copy_simple(p);
 
 	for (unsigned int i = fwd->res.simple; i < fwd->res.unit_count; i++) {
 		const struct rxq_unit *unit = &fwd->res.units[i];
-		const struct chain_piece *pieces = &fwd->res.pieces[unit->piece];
-		struct packet *packet = &fwd->batch.packets[fwd->units[i].packet];
 
-		if (fwd->units[i].whole) {
-			copied += copy_whole(packet, p->rxq, unit, pieces);
-		} else {
-			const struct offload_plan *plan = &fwd->plans[fwd->units[i].packet];
-			struct offload_todo todo = offload_todo(packet, p->rxq->features);
-
-			todo.segment = plan->ip_version != 0;
-			copied += copy_segment(packet, plan, todo, fwd->units[i].segment, p->rxq, unit, pieces);
-			segments += todo.segment;
-			checksums += todo.checksum;
-		}
+		if (fwd->units[i].whole)
+			copied += copy_whole(&fwd->batch.packets[fwd->units[i].packet], p->rxq, unit,
+					     &fwd->res.pieces[unit->piece]);
+		else
+			copied += copy_cut(p, i);
 	}
 	stats_add(&fwd->worker_stats->copied_bytes, copied);
-	if (unlikely(segments | checksums)) {
-		stats_add(&stats->out_segmented, segments);
-		stats_add(&stats->out_checksummed, checksums);
+}
+
+/*
+ * Net header and staged bytes; the rest goes into the job, or is copied if it has no room. Returns the bytes of the
+ * frame that were copied.
+ */
+static uint32_t begin_whole(struct progress *p, struct copy_job *job, struct packet *packet,
+			    const struct rxq_unit *unit, const struct chain_piece *pieces)
+{
+	const uint32_t net_hdr_len = p->rxq->net_hdr_len;
+	uint32_t left = packet->length - packet->head_length, copied;
+	struct virtio_net_hdr_mrg_rxbuf net;
+	struct cursor to = {.piece = pieces};
+	struct cursor from = {.piece = packet->pieces};
+
+	whole_net(packet, unit, &net);
+	cursor_write(&to, (const uint8_t *)&net, net_hdr_len);
+	copied = cursor_write(&to, packet->head, packet->head_length);
+	if (left > 0)
+		cursor_skip(&from, packet->head_length);
+	while (left > 0) {
+		uint32_t part = min(left, to.piece->length - to.offset);
+		uint8_t *dst = to.piece->data + to.offset;
+		const uint8_t *src = from.piece->data + from.offset;
+		uint32_t added;
+
+		part = min(part, from.piece->length - from.offset);
+		added = copy_job_add(job, dst, src, part);
+		if (unlikely(added < part)) {
+			copy_bytes(dst + added, src + added, part - added);
+			copied += part - added;
+		}
+		left -= part;
+		cursor_skip(&to, part);
+		cursor_skip(&from, part);
 	}
+	return copied;
+}
+
+/* Whether others may have a part of it: much to copy, for one queue's turn, and somebody has the time. */
+static force_inline bool is_worth_sharing(const struct progress *p)
+{
+	const struct forwarder *fwd = p->fwd;
+
+	return unlikely(fwd->res.bytes >= COPY_SHARE_MIN) && fwd->helpers && p->delivery->may_wait && fwd->txq &&
+	       fwd->helpers->ask(fwd->helpers);
+}
+
+/*
+ * Copies what was reserved, together with who comes. False: not all is copied yet, and who does the rest publishes the
+ * reservation. Segments are cut here and now: their sums are part of their headers.
+ */
+static bool copy_shared(struct progress *p)
+{
+	struct forwarder *fwd = p->fwd;
+	struct copy_job *job = copy_job_begin(fwd, fwd->txq);
+	uint64_t copied = 0;
+	uint32_t packets = 0;
+
+	if (!job) {
+		copy_units(p);
+		return true;
+	}
+	for (unsigned int i = 0; i < fwd->res.unit_count; i++) {
+		const bool simple = i < fwd->res.simple;
+		const struct rxq_unit one = {.piece = (uint16_t)i, .piece_count = 1, .buffers = 1};
+		const struct rxq_unit *unit = simple ? &one : &fwd->res.units[i];
+		unsigned int index = simple ? p->delivery->indexes[p->simple + i] : fwd->units[i].packet;
+
+		if (!simple && !fwd->units[i].whole) {
+			copied += copy_cut(p, i);
+			continue;
+		}
+		copied += begin_whole(p, job, &fwd->batch.packets[index], unit, &fwd->res.pieces[unit->piece]);
+		packets |= 1U << index;
+	}
+	stats_add(&fwd->worker_stats->copied_bytes, copied);
+	if (copy_job_share(fwd, job, p->to, (unsigned int)(p->rxq - p->to->rxq), fwd->res.ticket))
+		return true;
+	fwd->batch.copying[job->place] |= packets;
+	return false;
 }
 
 /* What the guest is told to have received: by the lengths in the used ring, not by what was copied. */
@@ -422,6 +512,8 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 	const unsigned int queue = (unsigned int)(rxq - to->rxq);
 
 	while (p.next < delivery->count && !p.empty && !p.over && !p.reason) {
+		bool published = true;
+
 		if (!rxq_reserve_begin(rxq, &fwd->res)) {
 			/* Others hold the queue, or the main thread changes the port; else it is down for good. */
 			if (load_acquire(&rxq->live) || load_acquire(&to->pairs_running))
@@ -438,9 +530,13 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 		rxq_reserve_end(rxq, &fwd->res);
 		if (unlikely(fwd->wakes_first))
 			wake_before_copy(fwd, to, rxq);
-		copy_units(&p);
+		if (unlikely(is_worth_sharing(&p)))
+			published = copy_shared(&p);
+		else
+			copy_units(&p);
 		count_delivered(&p);
-		notice_add(fwd, to, queue, false, rxq_publish(rxq, &fwd->res));
+		if (likely(published))
+			notice_add(fwd, to, queue, false, rxq_publish(rxq, &fwd->res));
 	}
 	if (unlikely(load_relaxed(&rxq->fault) != CHAIN_OK))
 		forward_quarantine(fwd, to, load_relaxed(&rxq->fault));

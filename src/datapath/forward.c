@@ -25,6 +25,9 @@
 #define UPCALL_BURST   128
 #define UPCALL_COST_NS 5000000ULL
 
+/* Whoever sleeps with a queue looks so often whether copies have ended. */
+#define FORWARD_COPY_LOOK_NS 1000000ULL
+
 struct forwarder *forwarder_create(struct datapath *dp, unsigned int reader, struct stats_port *stats,
 				   struct stats_worker *worker_stats)
 {
@@ -368,6 +371,13 @@ static unsigned int count_waiting(struct forwarder *fwd, const struct txq *txq)
 	return waiting;
 }
 
+/* There is nothing new, but others have ended what was begun. */
+static unsigned int complete_copies(struct forwarder *fwd, const struct port *port, struct txq *txq)
+{
+	notice_add(fwd, port, txq->queue, true, txq_complete(txq, &fwd->batch, NULL));
+	return 1;
+}
+
 unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 {
 	struct port *port = datapath_port(fwd->dp, txq->port);
@@ -378,6 +388,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	if (unlikely(!port || !load_acquire(&txq->live)))
 		return 0;
 	fwd->turn_now_ns = 0;
+	fwd->txq = txq;
 	if (unlikely(!txq_fetch(txq, batch))) {
 		forward_quarantine(fwd, port, txq->fault);
 		return 0;
@@ -385,7 +396,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	if (batch->count == 0) {
 		if (unlikely(guest_memory_faulted(port->memory)))
 			forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
-		return 0;
+		return unlikely(txq_copy_ended(txq, txq_copies(txq))) ? complete_copies(fwd, port, txq) : 0;
 	}
 	prepare_waits(fwd, txq);
 	fwd->over = false;
@@ -418,7 +429,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 
 bool forward_arm(struct forwarder *fwd, struct txq *txq)
 {
-	bool ready = false;
+	bool ready = txq_copy_ended(txq, txq_copies(txq));
 
 	if (!load_acquire(&txq->live))
 		return false;
@@ -439,7 +450,7 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq)
 
 uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq)
 {
-	uint64_t deadline = 0;
+	uint64_t deadline = unlikely(txq_copies(txq)) ? clock_now_ns() + FORWARD_COPY_LOOK_NS : 0;
 
 	for (unsigned int i = 0; i < txq->waiting_count; i++) {
 		const struct txq_waiting *waiting = &txq->waiting[i];
@@ -462,6 +473,7 @@ bool forward_frame(struct forwarder *fwd, uint32_t port, const uint8_t *frame, u
 	struct delivery delivery = {.indexes = &index, .count = 1};
 
 	fwd->turn_now_ns = 0;
+	fwd->txq = NULL;
 	memset(packet, 0, sizeof(*packet));
 	fwd->batch.plain = false;
 	fwd->over = false;

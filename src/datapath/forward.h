@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "datapath/copy_job.h"
 #include "datapath/drop.h"
 #include "datapath/notice.h"
 #include "datapath/offload.h"
@@ -43,6 +44,7 @@ struct forwarder {
 	struct stats_port *stats;       /* [FLOW_PORTS_MAX] */
 	struct stats_worker *worker_stats;
 	struct call_watcher *watcher; /* or NULL */
+	struct copy_helpers *helpers; /* or NULL: it copies alone */
 	/* for the watcher, atomic */
 	uint32_t calls;       /* notifications, each counted when it begins and when it ends: odd during one */
 	uint32_t call_port;   /* index; whom the last one is for */
@@ -51,6 +53,7 @@ struct forwarder {
 	struct notices notices;
 
 	/* one turn's state, by packet of the batch; wait, waits and segment are empty unless unclean */
+	struct txq *txq; /* whose turn it is, or NULL */
 	bool unclean;
 	bool over;             /* enough segments were made: what is to wait goes on in the next turn */
 	unsigned int segments; /* made in this turn */
@@ -89,11 +92,14 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq);
 
 /*
  * Before the thread sleeps: asks txq's guest for kicks, and the receivers that its packets wait for. True if
- * there is something to do already.
+ * there is something to do already. Copies that end from then on are for txq_copy_ended() to tell.
  */
 bool forward_arm(struct forwarder *fwd, struct txq *txq);
 
-/* When the first of txq's waiting packets has waited enough; 0: none waits. */
+/*
+ * When the first of txq's waiting packets has waited enough; 0: none waits. With copies under way it is soon: who ends
+ * them looks after the queue, but nothing is left to that alone.
+ */
 uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq);
 
 /* Since when the first of txq's packets that wait for a receiver's buffers does; UINT64_MAX: none waits for any. */

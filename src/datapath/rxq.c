@@ -366,17 +366,20 @@ static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
 	return what;
 }
 
-struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
+struct publication rxq_publish_ticket(struct rxq *rxq, uint16_t ticket)
 {
-	uint8_t *state = &rxq->tickets[res->ticket % RXQ_TICKETS].state;
+	uint8_t *state = &rxq->tickets[ticket % RXQ_TICKETS].state;
 
-	if (res->elem_count == 0)
-		return (struct publication){0};
 	/* Having the turn already is the common case, and nobody takes it from us. */
 	if (likely(load_acquire(state) == RXQ_TICKET_TURN) ||
 	    __atomic_exchange_n(state, RXQ_TICKET_DONE, __ATOMIC_ACQ_REL) == RXQ_TICKET_TURN)
-		return publish_from(rxq, res->ticket);
+		return publish_from(rxq, ticket);
 	return (struct publication){0};
+}
+
+struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res)
+{
+	return likely(res->elem_count) ? rxq_publish_ticket(rxq, res->ticket) : (struct publication){0};
 }
 
 bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to)

@@ -139,6 +139,8 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res);
  * whoever completes that one. Returns what this call published.
  */
 struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
+/* The same for who fills what another thread has reserved, by the reservation's ticket; it has elements. */
+struct publication rxq_publish_ticket(struct rxq *rxq, uint16_t ticket);
 
 /* Whether the guest wants to be called for these used entries; after a full barrier behind their publication. */
 bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to);

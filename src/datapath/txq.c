@@ -4,7 +4,7 @@
  * (prefetching the data they name), then all headers.
  *
  * Completion has two ways. Without waiting packets the batch's heads go straight to the used ring. Once a packet
- * waits, heads[] and done[] remember what follows it, until the oldest one is done.
+ * waits or is still being copied, heads[] and done[] remember what follows it, until the oldest one is done.
  */
 #include "datapath/txq.h"
 
@@ -67,9 +67,39 @@ int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const str
 	return 0;
 }
 
+static void mark(struct txq *txq, uint16_t position, bool done)
+{
+	if (txq->packed)
+		txq_packed_mark(txq, position, done);
+	else
+		txq->done[position & txq->ring.mask] = done;
+}
+
+/* Packets of copies that have ended are like others that are done. */
+static bool end_copies(struct txq *txq)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < TXQ_COPIES; i++) {
+		struct txq_copy *copy = &txq->copies[i];
+
+		if (likely(copy->count == 0) || load_acquire(&copy->under_way))
+			continue;
+		for (unsigned int k = 0; k < copy->count; k++)
+			mark(txq, copy->position[k], true);
+		copy->count = 0;
+		any = true;
+	}
+	return any;
+}
+
+static struct publication publish_done(struct txq *txq);
+
 uint16_t txq_stop(struct txq *txq)
 {
 	store_release(&txq->live, false);
+	if ((txq->done || txq->packed) && end_copies(txq))
+		publish_done(txq);
 	free(txq->heads);
 	free(txq->done);
 	free(txq->packed);
@@ -352,6 +382,7 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	int count = unlikely(txq->packed) ? txq_packed_fetch(txq, batch, &simple) : fetch_split(txq, batch, &simple);
 
 	batch->count = 0;
+	memset(batch->copying, 0, sizeof(batch->copying));
 	batch->bytes = 0;
 	batch->staged_bytes = 0;
 	if (unlikely(count < 0))
@@ -401,18 +432,13 @@ static void keep_waiting(struct txq *txq, const struct txq_batch *batch, const s
 	txq->waiting_count = waiting + kept_count;
 }
 
-static struct publication complete_in_window(struct txq *txq, struct txq_batch *batch,
-					     const struct txq_waiting *const *wait)
+/* In the ring's order, up to the first one that is not done. */
+static struct publication publish_done(struct txq *txq)
 {
 	uint16_t used = txq->used;
 
-	for (unsigned int i = 0; i < batch->count; i++) {
-		uint16_t slot = batch->position[i] & txq->ring.mask;
-
-		txq->heads[slot] = batch->heads[i];
-		txq->done[slot] = !wait || !wait[i];
-	}
-	keep_waiting(txq, batch, wait);
+	if (txq->packed)
+		return txq_packed_publish(txq);
 	while (used != txq->last_avail && txq->done[used & txq->ring.mask]) {
 		put_used(txq, used, txq->heads[used & txq->ring.mask]);
 		used++;
@@ -420,19 +446,53 @@ static struct publication complete_in_window(struct txq *txq, struct txq_batch *
 	return publish_used(txq, used);
 }
 
+/* What the batch's packets are held back for. */
+static void keep_copying(struct txq *txq, const struct txq_batch *batch)
+{
+	for (unsigned int i = 0; i < TXQ_COPIES; i++) {
+		struct txq_copy *copy = &txq->copies[i];
+
+		for (uint32_t left = batch->copying[i]; left; left &= left - 1) {
+			uint16_t position = batch->position[__builtin_ctz(left)];
+
+			mark(txq, position, false);
+			copy->position[copy->count++] = position;
+		}
+	}
+}
+
+static struct publication complete_in_window(struct txq *txq, struct txq_batch *batch,
+					     const struct txq_waiting *const *wait)
+{
+	for (unsigned int i = 0; i < batch->count; i++) {
+		uint16_t slot = batch->position[i] & txq->ring.mask;
+
+		txq->heads[slot] = batch->heads[i];
+		txq->done[slot] = !wait || !wait[i];
+	}
+	keep_waiting(txq, batch, wait);
+	keep_copying(txq, batch);
+	return publish_done(txq);
+}
+
 static no_inline struct publication complete_packed(struct txq *txq, const struct txq_batch *batch,
 						    const struct txq_waiting *const *wait, bool waits)
 {
 	txq_packed_mark_done(txq, batch, wait);
-	if (unlikely(waits))
+	if (unlikely(waits)) {
 		keep_waiting(txq, batch, wait);
-	return txq_packed_publish(txq);
+		keep_copying(txq, batch);
+	}
+	return publish_done(txq);
 }
 
 struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait)
 {
 	bool waits = txq->waiting_count > 0 || batch->count == 0 || batch->position[0] != txq->used;
 
+	end_copies(txq);
+	for (unsigned int i = 0; i < TXQ_COPIES; i++)
+		waits |= batch->copying[i] != 0;
 	for (unsigned int i = 0; wait && i < batch->count && !waits; i++)
 		waits = wait[i] != NULL;
 	if (unlikely(txq->packed))

@@ -7,6 +7,9 @@
  * anew at each retry. Later packets may be delivered meanwhile, but used entries are published strictly in order,
  * so that after the death of this process the used index tells exactly where to go on.
  *
+ * So does a packet of which another worker still copies a part (copy_job.h); but it is delivered, and nothing of it is
+ * looked at again.
+ *
  * One worker at a time uses a transmit queue. txq_start and txq_stop are the main thread's, while none does.
  */
 #ifndef LASTHOP_DATAPATH_TXQ_H
@@ -30,7 +33,18 @@
 /* A packet's reason to wait: the turn had done enough. It waits for nobody, so it has no time bound. */
 #define TXQ_NEXT_TURN UINT16_MAX
 
+/* Deliveries with others' help that are under way at once. */
+#define TXQ_COPIES 2
+
 struct txq_packed;
+
+/* Packets that one such delivery is of. */
+struct txq_copy {
+	bool under_way; /* atomic: set by the queue's worker, cleared by whoever makes the last part of the copy */
+	/* the worker's */
+	unsigned int count;
+	uint16_t position[TXQ_BATCH]; /* as in txq_waiting */
+};
 
 /* A packet that waits in the ring. */
 struct txq_waiting {
@@ -76,6 +90,7 @@ struct txq {
 	enum chain_verdict fault;
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
+	struct txq_copy copies[TXQ_COPIES];
 	uint64_t upcall_credit_ns; /* token bucket of misses sent up and not answered */
 	struct txq_last last;
 };
@@ -86,7 +101,8 @@ struct txq_batch {
 	unsigned int retried; /* the first ones: they waited */
 	/* Every packet is one buffer with a current net header, asks for no offload, and can be understood. */
 	bool plain;
-	uint64_t bytes; /* of the frames */
+	uint32_t copying[TXQ_COPIES]; /* by copy, packets' bits: delivered but for what others still copy */
+	uint64_t bytes;               /* of the frames */
 	uint64_t staged_bytes;
 	uint16_t position[TXQ_BATCH];
 	uint16_t heads[TXQ_BATCH]; /* of their descriptor chains */
@@ -99,7 +115,11 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 	      uint16_t base, int call_fd);
 int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const struct guest_memory *memory,
 		     uint64_t features, uint16_t base, int call_fd);
-uint16_t txq_stop(struct txq *txq); /* the base to start from again: packets that wait are taken anew */
+/*
+ * The base to start from again: packets that wait are taken anew. Copies have ended: those packets are given back in
+ * the ring, whose memory is still there.
+ */
+uint16_t txq_stop(struct txq *txq);
 
 /*
  * Takes the packets that wait and new ones, TXQ_BATCH at most together and new ones up to TXQ_BYTES_MAX. Packets that
@@ -109,7 +129,7 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch);
 
 /*
  * Gives back the batch's packets but those that wait: wait[i] is non-NULL for each that does, and goes into the
- * queue's list. Returns what that made visible to the guest.
+ * queue's list. Those of copies go back, too, once these have ended. Returns what that made visible to the guest.
  */
 struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait);
 
@@ -132,6 +152,28 @@ static inline uint16_t txq_position(const struct txq *txq)
 }
 
 bool txq_has_at(const struct txq *txq, uint16_t position);
+
+/*
+ * Copies whose packets were not given back, a bit each; and, for whoever no longer has the queue, whether one of them
+ * has ended by now.
+ */
+static inline unsigned int txq_copies(const struct txq *txq)
+{
+	unsigned int copies = 0;
+
+	for (unsigned int i = 0; i < TXQ_COPIES; i++)
+		copies |= (unsigned int)(txq->copies[i].count > 0) << i;
+	return copies;
+}
+
+static inline bool txq_copy_ended(const struct txq *txq, unsigned int copies)
+{
+	for (unsigned int i = 0; unlikely(copies) && i < TXQ_COPIES; i++) {
+		if ((copies >> i & 1) && !load_acquire(&txq->copies[i].under_way))
+			return true;
+	}
+	return false;
+}
 
 void txq_kicks_off(struct txq *txq);
 /* Asks the guest to kick. True if there is something to take already. */

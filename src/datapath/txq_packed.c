@@ -171,6 +171,11 @@ void txq_packed_mark_done(struct txq *txq, const struct txq_batch *batch, const 
 		txq->packed->chains[vring_packed_index(batch->position[i])].done = !wait || !wait[i];
 }
 
+void txq_packed_mark(struct txq *txq, uint16_t position, bool done)
+{
+	txq->packed->chains[vring_packed_index(position)].done = done;
+}
+
 struct publication txq_packed_publish(struct txq *txq)
 {
 	struct txq_packed *packed = txq->packed;

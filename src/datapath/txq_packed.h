@@ -37,6 +37,9 @@ int txq_packed_fetch(struct txq *txq, struct txq_batch *batch, unsigned int *sim
 /* The batch's packets that do not wait are done. wait NULL: none does. */
 void txq_packed_mark_done(struct txq *txq, const struct txq_batch *batch, const struct txq_waiting *const *wait);
 
+/* One packet, of this batch or an earlier one. */
+void txq_packed_mark(struct txq *txq, uint16_t position, bool done);
+
 /* Publishes what is done, from txq->used up to the first chain that is not. */
 struct publication txq_packed_publish(struct txq *txq);
 

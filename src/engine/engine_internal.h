@@ -43,6 +43,15 @@ struct posted {
 	uint64_t since_ns;
 };
 
+/* What a worker has to have its copies shared with (copy.c); its own. */
+struct copying {
+	struct copy_helpers helpers; /* the forwarder's */
+	struct worker *worker;
+	struct worker *helper; /* of the job that is being made */
+	unsigned int missed;   /* large copies without one; goes round */
+	uint64_t missed_since_ns;
+};
+
 struct worker {
 	struct worker_pool *pool;
 	struct forwarder *fwd;
@@ -69,6 +78,11 @@ struct worker {
 	uint32_t calls_from_afar;
 	uint64_t afar_since_ns;
 
+	/* a copy that another worker would share, by anyone; atomic; who takes it out helps */
+	struct copy_job *copy_slot cache_aligned;
+	bool at_hand; /* atomic: it is awake and has nothing to do */
+	bool copies;  /* atomic: it is in the middle of another's copy */
+
 	/*
 	 * The worker's own from here: the queues that it holds or thinks it holds. Others may look, and believe what
 	 * the claims say.
@@ -88,6 +102,7 @@ struct worker {
 		uint32_t rounds;
 		uint64_t since_ns;
 	} seen[STATS_WORKERS_MAX]; /* of others, by rescue.c */
+	struct copying *copying;   /* NULL: it copies alone */
 	unsigned int posted_count;
 	struct posted posted[CALL_POSTS];
 	uint64_t load_since_ns; /* of the load below */
@@ -123,6 +138,8 @@ static inline void worker_attend(struct worker *worker, uint32_t id)
 
 /* worker.c */
 void *worker_main(void *arg); /* the worker */
+/* There may be something in the queue, and perhaps it is nobody's, or its holder sleeps. */
+void worker_activate(struct worker *worker, uint32_t id);
 /* Takes a queue from another worker, who holds it between turns. */
 void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder);
 
@@ -157,6 +174,15 @@ void call_give(struct worker *worker, unsigned int index);
 void call_take_posts(struct worker *worker);
 /* Makes the calls that were left to others and not made: those that are late, or all. */
 void call_chase(struct worker *worker, bool all);
+
+/* copy.c */
+
+int copy_init(struct worker *worker); /* 0 or -errno; has its forwarder */
+void copy_fini(struct worker *worker);
+/* Helps who has asked this worker to. */
+void copy_take(struct worker *worker);
+/* Whether it may be asked to. */
+void copy_at_hand(struct worker *worker, bool at_hand);
 
 /* rescue.c */
 

@@ -2,8 +2,8 @@
 /*
  * A worker that others keep off its CPU holds up the queues that it has. Another one that is awake and has nothing to
  * do finds it: it has made no round for a while, and somebody waits for its CPU. Queues that it holds between turns are
- * taken over; if it is in the middle of a turn, which nobody else could finish, its thread is moved to the finder's
- * CPU, and goes back by itself when it notices.
+ * taken over; if it is in the middle of a turn, or of a part of another's copy, which nobody else could finish, its
+ * thread is moved to the finder's CPU, and goes back by itself when it notices.
  */
 #include <sched.h>
 
@@ -38,7 +38,7 @@ static bool is_stalled(struct worker *worker, struct worker *other, uint64_t now
 static void rescue(struct worker *worker, struct worker *other)
 {
 	uint32_t count = min(load_relaxed(&other->active_count), (uint32_t)QUEUES_MAX);
-	bool busy = false;
+	bool busy = load_relaxed(&other->copies);
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t id = load_relaxed(&other->active[i]);

@@ -144,8 +144,7 @@ void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder)
 	stats_add(&worker->fwd->worker_stats->taken_over, 1);
 }
 
-/* There may be something in the queue, and perhaps it is nobody's. */
-static void activate(struct worker *worker, uint32_t id)
+void worker_activate(struct worker *worker, uint32_t id)
 {
 	struct txq *txq = find_queue(worker, id);
 
@@ -171,7 +170,7 @@ static void activate_attended(struct worker *worker)
 		for (; bits; bits &= bits - 1) {
 			uint32_t id = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
-			activate(worker, id);
+			worker_activate(worker, id);
 			store_relaxed(&worker->pool->seats[id].offered_to, 0);
 		}
 	}
@@ -191,7 +190,7 @@ static void let_go_of_still(struct worker *worker, uint32_t position)
 	unlist(worker, position);
 	txq = find_queue(worker, id);
 	if (txq && load_acquire(&txq->live))
-		activate(worker, id);
+		worker_activate(worker, id);
 }
 
 /*
@@ -245,6 +244,7 @@ static enum parting part(struct worker *worker, uint32_t position, uint64_t *dea
 	uint32_t id = worker->active[position];
 	uint32_t *claim = claim_of(worker, id);
 	struct txq *txq = find_queue(worker, id);
+	unsigned int copies;
 	uint16_t seen;
 	bool room;
 
@@ -264,20 +264,21 @@ static enum parting part(struct worker *worker, uint32_t position, uint64_t *dea
 	*deadline = forward_deadline(worker->fwd, txq);
 	if (load_relaxed(&worker->pool->seats[id].polled))
 		*deadline = clock_now_ns() + POLLED_NS;
+	copies = txq_copies(txq);
 	seen = txq_position(txq);
 	if (*deadline) {
 		room = txq_has_room(txq);
 		claim_end(claim, worker->index);
 		full_barrier();
-		/* As long as we were busy with it, whoever was kicked has left it to us. */
-		return room && txq_has_at(txq, seen) ? PARTING_READY : PARTING_WAITS;
+		/* As long as we were busy with it, whoever was kicked, or ended a copy, has left it to us. */
+		return (room && txq_has_at(txq, seen)) || txq_copy_ended(txq, copies) ? PARTING_READY : PARTING_WAITS;
 	}
 	claim_let_go(claim);
 	full_barrier();
 	unlist(worker, position);
 	if (likely(!txq_has_at(txq, seen)))
 		return PARTING_GONE;
-	activate(worker, id);
+	worker_activate(worker, id);
 	return worker->is_active[id] ? PARTING_READY : PARTING_GONE;
 }
 
@@ -327,7 +328,7 @@ static void handle_events(struct worker *worker, const struct epoll_event *event
 			uint32_t id = (uint32_t)data;
 			const struct port *port = datapath_port(worker->pool->config.dp, id / PORT_PAIRS_MAX);
 
-			activate(worker, id);
+			worker_activate(worker, id);
 			if (port)
 				homes_follow(worker, id, port);
 			stats_add(&worker->fwd->stats[id / PORT_PAIRS_MAX].kicks, 1);
@@ -387,6 +388,7 @@ static void sleep_until_kicked(struct worker *worker)
 	uint64_t deadline;
 	int count;
 
+	copy_at_hand(worker, false);
 	store_release(&worker->asleep, true);
 	if (arm(worker, &deadline)) {
 		merge_notices(worker, true);
@@ -423,6 +425,7 @@ static void learn_gap(struct worker *worker, uint64_t now)
 
 static void look_around(struct worker *worker)
 {
+	copy_at_hand(worker, sees_cpus(worker));
 	merge_notices(worker, true);
 	if (++worker->looks % LOOKS_EVERY == 0) {
 		rescue_look(worker);
@@ -604,7 +607,9 @@ void *worker_main(void *arg)
 			rescue_return(worker);
 		call_take_posts(worker);
 		call_chase(worker, false);
+		copy_take(worker);
 		if (progress > 0) {
+			copy_at_hand(worker, false);
 			work_on(worker, progress);
 			turns += worker->active_count;
 			if (turns < EVENTS_EVERY)

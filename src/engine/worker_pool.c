@@ -55,10 +55,11 @@ static void place_workers(struct worker_pool *pool)
 static int worker_create(struct worker_pool *pool, unsigned int index)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_EVENT};
-	struct worker *worker = calloc(1, sizeof(*worker));
+	struct worker *worker = aligned_alloc(CACHE_LINE, align_up(sizeof(*worker), CACHE_LINE));
 
 	if (!worker)
 		return -ENOMEM;
+	memset(worker, 0, sizeof(*worker));
 	pool->workers[index] = worker;
 	worker->pool = pool;
 	worker->index = index;
@@ -70,6 +71,8 @@ static int worker_create(struct worker_pool *pool, unsigned int index)
 		return -ENOMEM;
 	worker->fwd->watcher = &pool->watchdog.watcher;
 	worker->fwd->wakes_first = !pool->config.preemptive_copy;
+	if (copy_init(worker))
+		return -ENOMEM;
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
@@ -95,6 +98,7 @@ static void worker_free(struct worker *worker)
 	if (worker->wake_fd >= 0)
 		close(worker->wake_fd);
 	forwarder_destroy(worker->fwd);
+	copy_fini(worker);
 	free(worker);
 }
 

@@ -33,19 +33,16 @@ const struct stats_field stats_port_fields[] = {
 };
 
 const struct stats_field stats_worker_fields[] = {
-	FIELD(stats_worker, turns),           FIELD(stats_worker, packets),
-	FIELD(stats_worker, delivered_bytes), FIELD(stats_worker, copied_bytes),
-	FIELD(stats_worker, staged_bytes),    FIELD(stats_worker, flow_hits_last),
-	FIELD(stats_worker, flow_hits_table), FIELD(stats_worker, flow_misses),
-	FIELD(stats_worker, sleeps),          FIELD(stats_worker, taken_over),
-	FIELD(stats_worker, calls_posted),    FIELD(stats_worker, rescues),
-	FIELD(stats_worker, taken_again),     {NULL, 0},
+	FIELD(stats_worker, turns),           FIELD(stats_worker, packets),       FIELD(stats_worker, delivered_bytes),
+	FIELD(stats_worker, copied_bytes),    FIELD(stats_worker, staged_bytes),  FIELD(stats_worker, flow_hits_last),
+	FIELD(stats_worker, flow_hits_table), FIELD(stats_worker, flow_misses),   FIELD(stats_worker, sleeps),
+	FIELD(stats_worker, taken_over),      FIELD(stats_worker, calls_posted),  FIELD(stats_worker, rescues),
+	FIELD(stats_worker, taken_again),     FIELD(stats_worker, copies_handed), {NULL, 0},
 };
 
 const struct stats_field stats_driver_fields[] = {
-	FIELD(stats_driver, rx_packets),   FIELD(stats_driver, rx_bytes),
-	FIELD(stats_driver, tx_packets),   FIELD(stats_driver, tx_bytes),
-	FIELD(stats_driver, rx_coalesced), {NULL, 0},
+	FIELD(stats_driver, rx_packets), FIELD(stats_driver, rx_bytes),     FIELD(stats_driver, tx_packets),
+	FIELD(stats_driver, tx_bytes),   FIELD(stats_driver, rx_coalesced), {NULL, 0},
 };
 
 _Static_assert(sizeof(struct stats_port) % sizeof(uint64_t) == 0, "whole words");

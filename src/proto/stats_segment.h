@@ -54,11 +54,12 @@ struct stats_worker {
 	uint64_t flow_hits_table;
 	uint64_t flow_misses;
 	uint64_t sleeps;
-	uint64_t taken_over;   /* queues that another worker had */
-	uint64_t calls_posted; /* calls left to the worker of the VM's CPU */
-	uint64_t rescues;      /* workers found kept off their CPU in the middle of a turn, and moved */
-	uint64_t taken_again;  /* packets that had waited: each time that they were taken, and staged, once more */
-	uint64_t spare[3];
+	uint64_t taken_over;    /* queues that another worker had */
+	uint64_t calls_posted;  /* calls left to the worker of the VM's CPU */
+	uint64_t rescues;       /* workers found kept off their CPU in the middle of a turn, and moved */
+	uint64_t taken_again;   /* packets that had waited: each time that they were taken, and staged, once more */
+	uint64_t copies_handed; /* large copies of other workers that this one made a part of */
+	uint64_t spare[2];
 } __attribute__((aligned(CACHE_LINE)));
 
 struct stats_directory {

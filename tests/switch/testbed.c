@@ -37,13 +37,16 @@ static void on_signal(struct loop_signals *signals, int signo)
 	loop_stop(&container_of(signals, struct stopper, signals)->core.loop);
 }
 
+/* What a switch has if nobody says otherwise. */
+#define LINGER_NS 20000
+
 static int run_core(const struct testbed *bed)
 {
 	static struct stopper stopper = {.signals.caught = on_signal};
 	struct core_config config = {
 		.dir = bed->dir,
 		.workers = bed->workers,
-		.linger_ns = 20000,
+		.linger_ns = bed->linger_ns,
 		.state_batching = true,
 		.preemptive_copy = true,
 		.offload = true,
@@ -98,7 +101,13 @@ void testbed_start(struct testbed *bed, unsigned int workers)
 
 void testbed_start_observed(struct testbed *bed, unsigned int workers, int observer)
 {
+	testbed_start_lingering(bed, workers, observer, LINGER_NS);
+}
+
+void testbed_start_lingering(struct testbed *bed, unsigned int workers, int observer, uint64_t linger_ns)
+{
 	memset(bed, 0, sizeof(*bed));
+	bed->linger_ns = linger_ns;
 	assert_non_null(unit_temporary_dir(bed->dir));
 	bed->workers = workers;
 	bed->observer = observer;

@@ -26,6 +26,7 @@ struct testbed {
 	char dir[64];
 	pid_t core;
 	unsigned int workers;
+	uint64_t linger_ns;
 	int observer;          /* the core's end of a socket, 0: none */
 	unsigned int attached; /* front ends, ever */
 	unsigned int name_count;
@@ -37,6 +38,8 @@ struct testbed {
 void testbed_start(struct testbed *bed, unsigned int workers);
 /* With a socket whose other end plays the observer (proto/observer_map.h); it stays the caller's. */
 void testbed_start_observed(struct testbed *bed, unsigned int workers, int observer);
+/* ... and workers that look for more for so long before they sleep. */
+void testbed_start_lingering(struct testbed *bed, unsigned int workers, int observer, uint64_t linger_ns);
 void testbed_stop(struct testbed *bed);
 
 /* kill -9 of the core, and a new one in the same directory: it has no ports and no flows. */
