@@ -25,7 +25,11 @@ def two(top, *options, ports=("a", "b")):
     drivers = [Driver(switch, "ab"[i], "tap", "lhtap", *options, space=spaces[i]) for i in (0, 1)]
     for i, space in enumerate(spaces):
         space.address("lhtap", f"10.73.0.{i + 1}")
-    yield switch, spaces, drivers
+    try:
+        yield switch, spaces, drivers
+    except Exception:
+        print({name: counters(switch, name)["drops"] for name in ports}, spaces[0].ip("neigh"), spaces[1].ip("neigh"))
+        raise
     for driver in drivers:
         if driver.process.poll() is None:
             driver.stop()
@@ -109,8 +113,8 @@ def carrier(top):
 def killed(top):
     """kill -9 under TCP: the next driver finds the device as it was, and the connection goes on"""
     with two(top) as (switch, spaces, drivers):
-        server, client = spaces[0].begin_stream(spaces[1], "10.73.0.2", 4 << 20, 0.02)
-        for i in range(6):
+        server, client = spaces[0].begin_stream(spaces[1], "10.73.0.2", 40 << 20, 0.02)
+        for i in range(8):
             server.stdout.readline()
             drivers[i % 2].kill()
             drivers[i % 2].again()
