@@ -31,9 +31,9 @@
 
 #define CHUNK_SMALL 2048u
 #define CHUNK_LARGE 4096u /* a page: more is not to be had */
-#define RING_SIZE   512u
-#define ETH_MAX     18u /* Ethernet header and a VLAN tag */
-#define RETRY_US    100 /* until a device that was full is tried again */
+#define RING_SIZE   2048u /* a few milliseconds: so long others may have the CPU without a loss */
+#define ETH_MAX     18u   /* Ethernet header and a VLAN tag */
+#define RETRY_US    100   /* until a device that was full is tried again */
 #define LOOK_NS     (100 * NS_PER_MS)
 
 #define MTU_OF(chunk) ((chunk)-XSK_HEADROOM - ETH_MAX)
@@ -45,7 +45,7 @@ struct af_xdp_queue {
 	uint64_t look_ns;       /* when to ask for losses again */
 	struct xsk_losses lost; /* so many are counted */
 	uint64_t lies;
-	struct log_limit limit;
+	bool warned; /* of frames that are too long */
 };
 
 struct af_xdp {
@@ -63,10 +63,12 @@ struct af_xdp {
 };
 
 static const struct driver_option af_xdp_options[] = {
-	{"xdp-mode", "auto (default): native XDP, or generic where the device's kernel driver has none; native; generic"},
+	{"xdp-mode",
+	 "auto (default): native XDP, or generic where the device's kernel driver has none; native; generic"},
 	{"keep", "leave frames to the kernel: mac, mac:MAC, ethertype:0xN, arp, lldp, ip:ADDRESS, port:N[/tcp|/udp]; "
 		 "conditions joined by + must all hold; can be repeated"},
-	{"checksum", "auto (default): look for unfinished checksums if the device is a veth; repair: always; trust: never"},
+	{"checksum",
+	 "auto (default): look for unfinished checksums if the device is a veth; repair: always; trust: never"},
 	{"promiscuous", "yes (default): also frames for other addresses than the device's; no"},
 	{NULL, NULL},
 };
@@ -129,8 +131,8 @@ static int set_promiscuous(struct af_xdp *state, int ifindex)
 	const struct packet_mreq membership = {.mr_ifindex = ifindex, .mr_type = PACKET_MR_PROMISC};
 
 	state->promiscuous_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	if (state->promiscuous_fd < 0 || setsockopt(state->promiscuous_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership,
-						    sizeof(membership)) < 0)
+	if (state->promiscuous_fd < 0 ||
+	    setsockopt(state->promiscuous_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)) < 0)
 		return -errno;
 	return 0;
 }
@@ -154,7 +156,8 @@ static int find_device(struct driver_device *dev, struct netif *netif)
 		netif->mtu = dev->config->mtu;
 	}
 	if (netif->mtu > MTU_OF(CHUNK_LARGE)) {
-		log_error("%s: an MTU of %u is too large for AF_XDP, whose frames fit into a page: `ip link set %s mtu %u`, "
+		log_error("%s: an MTU of %u is too large for AF_XDP, whose frames fit into a page: `ip link set %s mtu "
+			  "%u`, "
 			  "or use --kind af_packet",
 			  name, netif->mtu, name, MTU_OF(CHUNK_LARGE));
 		return -EINVAL;
@@ -220,7 +223,8 @@ static int bind_queues(struct driver_device *dev, struct af_xdp *state)
 	int err;
 
 	if (state->device_queues > dev->queue_count) {
-		log_error("%s has %u receive queues, and %u would be served: `ethtool -L %s` sets their number (combined %u "
+		log_error("%s has %u receive queues, and %u would be served: `ethtool -L %s` sets their number "
+			  "(combined %u "
 			  "or rx %u); or have %u queues at the port, and --queues %u here",
 			  config.device, state->device_queues, dev->queue_count, config.device, dev->queue_count,
 			  dev->queue_count, state->device_queues, state->device_queues);
@@ -234,8 +238,7 @@ static int bind_queues(struct driver_device *dev, struct af_xdp *state)
 		dev->queues[i].state = &state->queues[i];
 		/* The descriptor is closed with its socket. */
 		dev->queues[i].fd = dup(state->pool.queues[i].fd);
-		err = dev->queues[i].fd < 0 ? -errno
-					    : xdp_prog_set_socket(&state->prog, i, state->pool.queues[i].fd);
+		err = dev->queues[i].fd < 0 ? -errno : xdp_prog_set_socket(&state->prog, i, state->pool.queues[i].fd);
 	}
 	return err;
 }
@@ -258,7 +261,8 @@ static int af_xdp_bind(struct driver_device *dev)
 		return err;
 	state->repair = dev->pool.features & VIRTIO_BIT(VIRTIO_NET_F_CSUM);
 	snprintf(dev->facts.mode, sizeof(dev->facts.mode), "%s, %s",
-		 state->prog.mode == XDP_MODE_NATIVE ? "native" : "generic", state->pool.zero_copy ? "zero copy" : "copy");
+		 state->prog.mode == XDP_MODE_NATIVE ? "native" : "generic",
+		 state->pool.zero_copy ? "zero copy" : "copy");
 	return 0;
 }
 
@@ -280,12 +284,15 @@ static void count_losses(struct driver_queue *queue)
 	if (now < state->look_ns || xsk_queue_losses(state->xsk, &lost) != 0)
 		return;
 	state->look_ns = now + LOOK_NS;
-	if (lost.too_long > state->lost.too_long)
-		log_limited(&state->limit, LOG_WARN,
-			    "%s: frames larger than its MTU came from it, which AF_XDP cannot have: turn segmentation "
-			    "offload off where they are sent (ethtool -K DEVICE tso off gso off), and receive offload here "
-			    "(gro off lro off)",
-			    queue->dev->config->device);
+	if (lost.too_long > state->lost.too_long && !state->warned) {
+		state->warned = true;
+		log_warn("%s: frames came from it that are too large for AF_XDP, and are lost: turn segmentation "
+			 "offload "
+			 "off where they are sent (ethtool -K DEVICE tso off gso off), and receive offload here "
+			 "(ethtool "
+			 "-K %s gro off lro off)",
+			 queue->dev->config->device, queue->dev->config->device);
+	}
 	/* The kernel's counts, but for the first, which is a difference, do not go back. */
 	DRIVER_COUNT(counters->drops[DRIVER_DROP_TOO_LONG], lost.too_long - min(lost.too_long, state->lost.too_long));
 	DRIVER_COUNT(counters->drops[DRIVER_DROP_NO_BUFFER], lost.no_buffer - state->lost.no_buffer);
@@ -370,8 +377,9 @@ static int af_xdp_tx(struct driver_queue *queue, struct driver_frame *frames, un
 			driver_refuse(queue, frame, DRIVER_DROP_TOO_LONG);
 			continue;
 		}
-		sent[count++] = (struct xsk_frame){.addr = (uint64_t)(frame->data - pool->memory) - pool->first + pool->header,
-						   .size = frame->size - pool->header};
+		sent[count++] =
+			(struct xsk_frame){.addr = (uint64_t)(frame->data - pool->memory) - pool->first + pool->header,
+					   .size = frame->size - pool->header};
 	}
 	/* All go in, as there is room, and all are ours. */
 	if (xsk_queue_send(state->xsk, sent, count) != count)
@@ -409,7 +417,8 @@ static int af_xdp_events(struct driver_device *dev)
 	struct af_xdp *state = dev->state;
 
 	if (dev->facts.mtu > MTU_OF(state->chunk_size)) {
-		log_error("%s: its MTU is %u now, and its buffers were made for %u at most: the driver has to start again",
+		log_error("%s: its MTU is %u now, and its buffers were made for %u at most: the driver has to start "
+			  "again",
 			  dev->config->device, dev->facts.mtu, MTU_OF(state->chunk_size));
 		return -ERANGE;
 	}
@@ -435,8 +444,8 @@ static void account(const struct driver_device *dev, const struct af_xdp *state)
 			log_warn("%s: queue %u: the kernel was given %u buffers, and has %u", dev->config->device, i,
 				 xsk->receiving, waiting);
 		if (xsk->lies > 0)
-			log_warn("%s: queue %u: the kernel named %llu buffers that it did not have", dev->config->device, i,
-				 (unsigned long long)xsk->lies);
+			log_warn("%s: queue %u: the kernel named %llu buffers that it did not have",
+				 dev->config->device, i, (unsigned long long)xsk->lies);
 	}
 	if (state->keep.count > 0 && state->pool.queue_count > 0)
 		log_info("%s: %llu frames were left to the kernel", dev->config->device,

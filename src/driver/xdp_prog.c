@@ -95,7 +95,7 @@ static int prog_link(struct xdp_prog *prog, uint32_t flags)
 {
 	struct bpf_link_create_opts opts = {.sz = sizeof(opts), .flags = flags};
 
-	prog->link_fd = bpf_link_create(bpf_program__fd(prog->bpf->progs.lasthop_xdp), (int)prog->ifindex, BPF_XDP, &opts);
+	prog->link_fd = bpf_link_create(xdp_prog_fd(prog), (int)prog->ifindex, BPF_XDP, &opts);
 	return prog->link_fd < 0 ? -errno : 0;
 }
 
@@ -121,7 +121,8 @@ static int prog_link_patiently(struct xdp_prog *prog, uint32_t flags)
 			continue;
 		}
 		if (!ours) {
-			log_error("%s: another XDP program is attached (%s, id %u) and stays: detach it (ip link set dev %s "
+			log_error("%s: another XDP program is attached (%s, id %u) and stays: detach it (ip link set "
+				  "dev %s "
 				  "xdp off, or end who attached it), or use another device",
 				  prog->device, name, id, prog->device);
 			return -EBUSY;
@@ -162,6 +163,11 @@ int xdp_prog_attach(struct xdp_prog *prog, enum xdp_mode mode)
 int xdp_prog_set_socket(struct xdp_prog *prog, unsigned int queue, int fd)
 {
 	return bpf_map_update_elem(bpf_map__fd(prog->bpf->maps.sockets), &queue, &fd, BPF_ANY) == 0 ? 0 : -errno;
+}
+
+int xdp_prog_fd(const struct xdp_prog *prog)
+{
+	return bpf_program__fd(prog->bpf->progs.lasthop_xdp);
 }
 
 uint64_t xdp_prog_kept(const struct xdp_prog *prog)

@@ -30,8 +30,8 @@ struct xdp_prog {
 };
 
 /* Loads it. 0 or a negative errno, after a line that says what to do; nothing is left then. */
-int xdp_prog_open(struct xdp_prog *prog, const char *device, unsigned int ifindex,
-		  const struct xdp_keep *keep) must_check;
+int xdp_prog_open(struct xdp_prog *prog, const char *device, unsigned int ifindex, const struct xdp_keep *keep)
+	must_check;
 
 /*
  * Attaches it. -EBUSY: somebody else's program is there, or our own one of another process; -EOPNOTSUPP: not in this
@@ -41,6 +41,9 @@ int xdp_prog_attach(struct xdp_prog *prog, enum xdp_mode mode) must_check;
 
 /* Frames of a queue go to this AF_XDP socket from now on. */
 int xdp_prog_set_socket(struct xdp_prog *prog, unsigned int queue, int fd) must_check;
+
+/* Of the program, to try it with. */
+int xdp_prog_fd(const struct xdp_prog *prog);
 
 /* Frames that stayed with the kernel by a rule, of all queues. */
 uint64_t xdp_prog_kept(const struct xdp_prog *prog);

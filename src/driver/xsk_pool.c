@@ -186,11 +186,11 @@ static bool take_back(struct xsk_queue *queue, uint64_t addr, uint32_t size, uin
 static bool hand_over(struct xsk_queue *queue, uint64_t addr, uint8_t direction)
 {
 	struct xsk_pool *pool = queue->pool;
-	uint8_t *where = &pool->where[addr >> pool->chunk_shift];
+	uint64_t chunk = addr >> pool->chunk_shift;
 
-	if (unlikely(addr >= pool->size || *where != 0))
+	if (unlikely(addr >= pool->size || pool->where[chunk] != 0))
 		return false;
-	*where = (uint8_t)(queue->here + direction);
+	pool->where[chunk] = (uint8_t)(queue->here + direction);
 	return true;
 }
 
@@ -237,8 +237,8 @@ unsigned int xsk_queue_send(struct xsk_queue *queue, const struct xsk_frame *fra
 	if (n == 0 || xsk_ring_prod__reserve(&queue->tx, n, &at) != n)
 		return 0;
 	while (sent < n && hand_over(queue, frames[sent].addr, IN_TX)) {
-		*xsk_ring_prod__tx_desc(&queue->tx, at + sent) =
-			(struct xdp_desc){.addr = frames[sent].addr, .len = frames[sent].size};
+		*xsk_ring_prod__tx_desc(&queue->tx, at + sent) = (struct xdp_desc){.addr = frames[sent].addr,
+										   .len = frames[sent].size};
 		sent++;
 	}
 	queue->tx.cached_prod -= n - sent;
