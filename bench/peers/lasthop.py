@@ -2,8 +2,10 @@
 """lasthop itself: the whole switch from one command line; and its variants with mechanisms switched off."""
 
 import os
+from pathlib import Path
 from functools import lru_cache
 
+from harness import namespaces
 from harness.process import Absent, Child, Unavailable, run
 from .base import Contender
 
@@ -27,12 +29,15 @@ class Lasthop(Contender):
         missing = [o for o in self.options if o.startswith("--") and o not in _help(program)]
         if missing:
             raise Absent(f'`lasthop run` has no {", ".join(missing)}')
+        self.make_containers()
         state = self.dir / "switch"
         state.mkdir()
         self.child = Child(self.lab, "lasthop", [program, "run", "--dir", state, *self._settings()],
                            cores=self.placement.switch_cores)
         self.children.append(self.child)
         self.child.wait_for(lambda: READY in self.child.output(), f'line "{READY}"')
+        self._start_drivers()
+        self.raise_containers()
 
     def _settings(self):
         # A station is refused beyond the limit, which is there to protect from floods.
@@ -40,6 +45,21 @@ class Lasthop(Contender):
         ports = [f"--port={name}={self.socket(i)}{limit}" for i, name in enumerate(self.port_names)]
         flows = ["--flows-max", 2 * self.point.flows] if self.point.flows > 100_000 else []
         return ["--workers", len(self.placement.switch_cores), *flows, *ports, *self.options]
+
+    def _start_drivers(self):
+        """A driver domain for each device."""
+        for index, end in enumerate(self.ends):
+            if end == "vm":
+                continue
+            name = self.port_names[index]
+            device, where, kind = (namespaces.INTERFACE, self.containers[index], "tap") if end == "tap" else \
+                (name, self.world, "af_xdp")
+            child = Child(self.lab, f"driver-{name}",
+                          [self.build / "lasthop-driver", "--port", self.socket(index), "--kind", kind, "--device", device,
+                           "--netns", namespaces.path(where), "--mtu", self.mtu], cores=self.placement.switch_cores)
+            self.children.append(child)
+            exists = Path(f"/proc/{where}/net/dev")
+            child.wait_for(lambda e=exists, d=device: f"{d}:" in e.read_text(), "device")
 
     def settings(self):
         return {"workers": len(self.placement.switch_cores), "options": list(self.options)}
