@@ -6,6 +6,8 @@
  * The rate limit is a token bucket kept as one number, the moment at which the bucket is full
  * again: a message moves it one period ahead and passes unless it is then more than a burst away.
  * One number can be moved by compare-and-swap.
+ *
+ * @syscalls driver: write
  */
 #include "lib/log.h"
 

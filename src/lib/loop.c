@@ -6,7 +6,8 @@
  * the entry that goes: its memory may be freed or used for something else before we would get
  * there.
  *
- * @syscalls core: epoll_create1 epoll_ctl epoll_wait epoll_pwait close
+ * @syscalls core: epoll_create1
+ * @syscalls core driver: epoll_ctl epoll_wait epoll_pwait close
  * @syscalls core: signalfd4 rt_sigprocmask read
  */
 #include "lib/loop.h"

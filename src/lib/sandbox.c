@@ -110,7 +110,8 @@ static unsigned long sandbox_mount_flags(const char *dir)
 	return flags;
 }
 
-int sandbox_enter_root(const char *dir)
+/* A mount namespace of our own, in which what we mount appears nowhere else. */
+static int sandbox_mount_namespace(void)
 {
 	int error;
 
@@ -119,13 +120,14 @@ int sandbox_enter_root(const char *dir)
 		if (error != 0)
 			return error;
 	}
-	/* Otherwise what we mount would appear on the host. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return sandbox_failed("private mounts", "is the root a mount point?");
-	if (mount(dir, dir, NULL, MS_BIND, NULL) < 0)
-		return sandbox_failed(dir, "it must be a directory, with nothing mounted below it");
-	if (mount(NULL, dir, NULL, MS_REMOUNT | MS_BIND | sandbox_mount_flags(dir), NULL) < 0)
-		return sandbox_failed(dir, "could not be remounted without devices and programs");
+	return 0;
+}
+
+/* What is mounted at `dir` becomes the root, and all else goes. */
+static int sandbox_pivot(const char *dir)
+{
 	if (chdir(dir) < 0)
 		return sandbox_failed(dir, "the process must be allowed to enter it");
 	if (syscall(SYS_pivot_root, ".", ".") < 0)
@@ -133,6 +135,33 @@ int sandbox_enter_root(const char *dir)
 	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return sandbox_failed("leaving the old root", "no way is known to mend this");
 	return 0;
+}
+
+int sandbox_enter_root(const char *dir)
+{
+	int error = sandbox_mount_namespace();
+
+	if (error != 0)
+		return error;
+	if (mount(dir, dir, NULL, MS_BIND, NULL) < 0)
+		return sandbox_failed(dir, "it must be a directory, with nothing mounted below it");
+	if (mount(NULL, dir, NULL, MS_REMOUNT | MS_BIND | sandbox_mount_flags(dir), NULL) < 0)
+		return sandbox_failed(dir, "could not be remounted without devices and programs");
+	return sandbox_pivot(dir);
+}
+
+int sandbox_enter_nothing(void)
+{
+	/* Any directory will do: nobody sees any more that this one is covered. */
+	static const char dir[] = "/proc";
+	int error = sandbox_mount_namespace();
+
+	if (error != 0)
+		return error;
+	if (mount("nothing", dir, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=4k,nr_inodes=1,mode=0555") < 0)
+		return sandbox_failed("an empty file system", "the kernel needs CONFIG_TMPFS");
+	return sandbox_pivot(dir);
 }
 
 static int sandbox_become(uid_t uid, gid_t gid)

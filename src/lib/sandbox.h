@@ -4,7 +4,8 @@
  * it cannot open later:
  *
  *	stage                    what is gone afterwards
- *	sandbox_enter_root()     every file but those below one directory
+ *	sandbox_enter_root()     every file but those below one directory; or
+ *	sandbox_enter_nothing()  every file
  *	sandbox_drop_privilege() the user root, every capability, gaining any by exec
  *	sandbox_seccomp()        every system call but those named
  *
@@ -28,6 +29,9 @@
  * change them.
  */
 int sandbox_enter_root(const char *dir) must_check;
+
+/* The same with an empty file system to which nobody can write. */
+int sandbox_enter_nothing(void) must_check;
 
 /*
  * Becomes `uid` and `gid` for good, without supplementary groups, and gives up all capabilities.

@@ -118,6 +118,7 @@ static int check_status(struct netfront *nf)
 static void place_control(struct netfront *nf, unsigned int pairs)
 {
 	nf->control = NULL;
+	nf->commanding &= nf->resume;
 	if (!(nf->features & VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ)))
 		return;
 	nf->control = &nf->queues[2 * nf->config.pairs];

@@ -74,6 +74,7 @@ struct netfront_config {
 	uint32_t tx_buffer;  /* the largest frame to send, net header included; 0: 2048 */
 	uint32_t rx_buffers; /* receive buffers; 0: as many as the ring takes */
 	uint32_t piece;      /* a descriptor covers no more than this many bytes; 0: no limit */
+	uint32_t align;      /* buffers begin at a multiple of this in the memory file, and are one apart; 0: any */
 };
 
 struct netfront_queue {
@@ -120,6 +121,7 @@ struct netfront {
 	unsigned int pairs;             /* in use: at most what the back end has */
 	bool resume;                    /* rings still hold what the last back end did not use */
 	struct netfront_queue *control; /* the control queue, if negotiated */
+	bool commanding;                /* a command is on it */
 	struct netfront_queue *queues;
 };
 
@@ -161,6 +163,13 @@ int netfront_reconnect(struct netfront *nf, bool fresh);
 
 /* A command on the control queue (VIRTIO_NET_CTRL_*). -ENOTSUP: there is none; -EREMOTEIO: refused. */
 int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size);
+
+/*
+ * The two halves of that, for who must not wait: begin, of which there can be one at a time (-EBUSY); end when the
+ * control queue's call_fd is readable, or now and then: -EAGAIN: there is no answer yet.
+ */
+int netfront_control_begin(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size);
+int netfront_control_end(struct netfront *nf);
 
 static inline struct netfront_queue *netfront_rx(struct netfront *nf, unsigned int pair)
 {

@@ -251,12 +251,14 @@ int netfront_drain(struct netfront *nf, struct netfront_queue *queue)
 
 	if (queue->faulty)
 		return -EPROTO;
-	if (queue == nf->control)
+	if (queue == nf->control) {
 		n = vq_driver_collect(&queue->vq, &late, 1);
-	else if (queue->index % 2 == 0)
+		nf->commanding &= n == 0;
+	} else if (queue->index % 2 == 0) {
 		n = hold(queue, queue->ring.size);
-	else
+	} else {
 		n = reclaim(nf, queue);
+	}
 	return n < 0 ? n : 0;
 }
 
@@ -307,7 +309,8 @@ int netfront_receive(struct netfront *nf, unsigned int pair, struct netfront_fra
 	netfront_recycle(nf, pair);
 	err = hold(queue, min(max, (unsigned int)queue->ring.size));
 	while (err >= 0 && n < max && queue->delivered < queue->held_count) {
-		/* Given back empty: a device that came back from the dead could not tell what was to be in it. */
+		/* Given back empty: a device that came back from the dead could not tell what was to be in it.
+		 */
 		if (unlikely(queue->held[queue->delivered].len == 0)) {
 			queue->delivered++;
 			continue;

@@ -9,7 +9,7 @@
  * that.
  *
  * Buffers are an odd number of cache lines apart: at a power of two they would share a few sets of
- * the first-level cache, and the frames' headers would evict each other.
+ * the first-level cache, and the frames' headers would evict each other. Who wants them aligned has to bear that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,8 @@ static int check_config(struct netfront_config *config)
 	    !is_power_of_two(config->tx_size) || config->tx_size > VRING_SIZE_MAX ||
 	    config->pairs > NETFRONT_PAIRS_MAX || config->regions > VHOST_USER_MEM_SLOTS ||
 	    config->rx_buffer < BUFFER_MIN || config->rx_buffer > BUFFER_MAX || config->tx_buffer < BUFFER_MIN ||
-	    config->tx_buffer > BUFFER_MAX || config->rx_buffers > config->rx_size)
+	    config->tx_buffer > BUFFER_MAX || config->rx_buffers > config->rx_size || config->align > BUFFER_MAX ||
+	    (config->align && (!is_power_of_two(config->align) || config->align % NETFRONT_LINE)))
 		return -EINVAL;
 	return 0;
 }
@@ -122,7 +123,9 @@ static int make_memory(struct netfront *nf, uint64_t buffers)
 
 	lines = (lines + NETFRONT_LINE - 1) / NETFRONT_LINE;
 	nf->buffer_stride = (lines | 1) * NETFRONT_LINE;
-	nf->buffers_offset = align_up(place_rings(nf), PAGE);
+	if (nf->config.align)
+		nf->buffer_stride = (uint32_t)align_up(lines * NETFRONT_LINE, nf->config.align);
+	nf->buffers_offset = align_up(place_rings(nf), max(PAGE, nf->config.align));
 	nf->region_buffers = (buffers + buffer_regions - 1) / buffer_regions;
 	nf->region_stride = align_up(nf->region_buffers * nf->buffer_stride, PAGE);
 	nf->memory_size = nf->buffers_offset + buffer_regions * nf->region_stride;

@@ -5,6 +5,8 @@
  *
  * A caller that polls has its kicks decided at its next poll. By then the available index has long
  * left the store buffer, and the barrier before reading the device's wish costs little.
+ *
+ * @syscalls driver: poll read write
  */
 #include <errno.h>
 #include <poll.h>
@@ -121,28 +123,18 @@ int netfront_wait(struct netfront *nf, unsigned int pair, unsigned int what, int
 
 /* The control queue. */
 
-static int wait_for_control(struct netfront *nf)
-{
-	struct pollfd pfd = {.fd = nf->control->call_fd, .events = POLLIN};
-	struct vq_used used;
-	int n;
+/* Where its parts lie in the control queue's one buffer. */
+#define CONTROL_ACK_AT  (NETFRONT_LINE / 2)
+#define CONTROL_DATA_AT NETFRONT_LINE
 
-	netfront_flush(nf, nf->control);
-	if (netfront_arm(nf->control, 1))
-		poll(&pfd, 1, nf->config.timeout_ms);
-	netfront_disarm(nf->control);
-	n = vq_driver_collect(&nf->control->vq, &used, 1);
-	if (n == 1)
-		return 0;
-	/* A late answer would be taken for that to the next command. */
-	nf->control->faulty = true;
-	return n < 0 ? n : -ETIMEDOUT;
+static uint8_t *control_buffer(const struct netfront *nf)
+{
+	return netfront_buffer(nf, nf->control->idle[0]);
 }
 
-int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size)
+int netfront_control_begin(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size)
 {
 	struct virtio_net_ctrl_hdr header = {.class = class, .cmd = command};
-	const uint32_t ack_at = NETFRONT_LINE / 2, data_at = NETFRONT_LINE;
 	struct vq_buffer pieces[3];
 	uint64_t addr;
 	uint8_t *buffer;
@@ -152,22 +144,70 @@ int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const 
 		return -ENOTSUP;
 	if (nf->control->faulty)
 		return -EPROTO;
-	if (size > nf->buffer_stride - data_at)
+	if (nf->commanding)
+		return -EBUSY;
+	if (size > nf->buffer_stride - CONTROL_DATA_AT)
 		return -EMSGSIZE;
-	buffer = netfront_buffer(nf, nf->control->idle[0]);
+	buffer = control_buffer(nf);
 	addr = netfront_guest_addr(nf, (uint64_t)(buffer - nf->memory));
 	memcpy(buffer, &header, sizeof(header));
-	buffer[ack_at] = 0xff;
+	buffer[CONTROL_ACK_AT] = 0xff;
 	if (size > 0)
-		memcpy(buffer + data_at, data, size);
+		memcpy(buffer + CONTROL_DATA_AT, data, size);
 
 	pieces[0] = (struct vq_buffer){.addr = addr, .len = sizeof(header)};
-	pieces[1] = (struct vq_buffer){.addr = addr + data_at, .len = size};
-	pieces[size > 0 ? 2 : 1] = (struct vq_buffer){.addr = addr + ack_at, .len = 1};
+	pieces[1] = (struct vq_buffer){.addr = addr + CONTROL_DATA_AT, .len = size};
+	pieces[size > 0 ? 2 : 1] = (struct vq_buffer){.addr = addr + CONTROL_ACK_AT, .len = 1};
 	err = vq_driver_add(&nf->control->vq, pieces, size > 0 ? 2 : 1, 1, 0);
-	if (err >= 0)
-		err = wait_for_control(nf);
-	if (!err && READ_ONCE(buffer[ack_at]) != VIRTIO_NET_OK)
-		err = -EREMOTEIO;
+	if (err < 0)
+		return err;
+	nf->commanding = true;
+	netfront_flush(nf, nf->control);
+	/* What is there already is found by the look that follows. */
+	(void)netfront_arm(nf->control, 1);
+	return 0;
+}
+
+int netfront_control_end(struct netfront *nf)
+{
+	struct vq_used used;
+	int n;
+
+	if (!nf->control || !nf->commanding)
+		return -ENOTSUP;
+	n = vq_driver_collect(&nf->control->vq, &used, 1);
+	if (n == 0 && netfront_arm(nf->control, 1))
+		return -EAGAIN;
+	if (n == 0)
+		n = vq_driver_collect(&nf->control->vq, &used, 1);
+	netfront_disarm(nf->control);
+	nf->commanding = false;
+	if (n != 1) {
+		nf->control->faulty = true;
+		return n < 0 ? n : -EPROTO;
+	}
+	return READ_ONCE(control_buffer(nf)[CONTROL_ACK_AT]) == VIRTIO_NET_OK ? 0 : -EREMOTEIO;
+}
+
+int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size)
+{
+	struct pollfd pfd = {.events = POLLIN};
+	int err = netfront_control_begin(nf, class, command, data, size);
+
+	if (err)
+		return err;
+	pfd.fd = nf->control->call_fd;
+	err = netfront_control_end(nf);
+	if (err == -EAGAIN) {
+		poll(&pfd, 1, nf->config.timeout_ms);
+		err = netfront_control_end(nf);
+	}
+	if (err == -EAGAIN) {
+		/* A late answer would be taken for that to the next command. */
+		netfront_disarm(nf->control);
+		nf->control->faulty = true;
+		nf->commanding = false;
+		err = -ETIMEDOUT;
+	}
 	return err;
 }

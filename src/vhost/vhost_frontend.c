@@ -6,6 +6,8 @@
  * back end that sends a byte now and then cannot stretch it. Answers are matched by request number.
  * The protocol has no sequence numbers, so after a time-out there is no way back but a new
  * connection: the front end is marked broken.
+ *
+ * @syscalls driver: poll sendmsg recvmsg close
  */
 #include "vhost/vhost_frontend.h"
 
