@@ -96,13 +96,18 @@ class OvsDpdk(Contender):
         for index, port in enumerate(self.port_names):
             kind = {"vm": ["type=dpdkvhostuserclient", f"options:vhost-server-path={self.socket(index)}"],
                     "xdp": ["type=afxdp"],
-                    "tap": [word.format(port=port) for word in self.tap.split()]}[self.ends[index]]
+                    "tap": self._tap(port)}[self.ends[index]]
             words += ["--", "add-port", "br0", port, "--", "set", "Interface", port, *kind, f"mtu_request={self.mtu}"]
         self._vsctl(*words)
         for port in self.port_names:
             error = self._vsctl("get", "Interface", port, "error").strip()
             if error not in ("[]", '""'):
                 raise BenchError(f"{self.name}: port {port}: {error}")
+
+    def _tap(self, port):
+        # DPDK's TAP driver wants as many receive queues as transmit queues, of which OVS has one a PMD and one for the rest.
+        queues = len(self.placement.switch_cores) + 1
+        return [word.format(port=port, queues=queues) for word in self.tap.split()]
 
     def _place_devices(self):
         for index, port in enumerate(self.port_names):
@@ -135,7 +140,7 @@ class OvsDpdk(Contender):
 class OvsNetTap(OvsDpdk):
     """... with DPDK's own driver for TAP devices."""
     name = "ovs-dpdk-net-tap"
-    tap = "type=dpdk options:dpdk-devargs=net_tap_{port},iface={port}"
+    tap = "type=dpdk options:dpdk-devargs=net_tap_{port},iface={port} options:n_rxq={queues}"
 
     @classmethod
     def skips(cls, point):
