@@ -6,6 +6,7 @@
  */
 #include "cli/api_client.h"
 #include "cli/cli.h"
+#include "cli/port_driver.h"
 #include "cli/table.h"
 #include "control/settings.h"
 
@@ -40,7 +41,7 @@ static uint64_t sum_of(const json_t *numbers)
 static void add_port_row(struct table *table, const json_t *port)
 {
 	const json_t *counters = json_object_get(port, "counters");
-	char text[QUANTITY_SIZE];
+	char text[QUANTITY_SIZE], label[80];
 
 	table_add(table, "%s", string(port, "name"));
 	table_add(table, "%s", string(port, "bridge"));
@@ -57,6 +58,8 @@ static void add_port_row(struct table *table, const json_t *port)
 	table_add(table, "%s", quantity_bytes(text, number(counters, "out_bytes")));
 	table_add(table, "%s", quantity(text, sum_of(json_object_get(counters, "drops"))));
 	table_add(table, "%u", (unsigned int)number(port, "macs"));
+	port_driver_label(json_object_get(port, "driver"), label, sizeof(label));
+	table_add(table, "%s", label);
 	table_add(table, "%s", string(port, "mode"));
 	table_add(table, "%s", string(port, "path"));
 }
@@ -66,7 +69,7 @@ static int print_port_table(const json_t *ports)
 	struct table table;
 
 	table_init(&table, "PORT|BRIDGE|STATE|VM|>PROCESS|>QUEUES|>IN PACKETS|>IN BYTES|>OUT PACKETS|>OUT "
-			   "BYTES|>DROPS|>MACS|MODE|SOCKET");
+			   "BYTES|>DROPS|>MACS|DRIVER|MODE|SOCKET");
 	for (size_t i = 0; i < json_array_size(ports); i++)
 		add_port_row(&table, json_array_get(ports, i));
 	return table_print(&table) < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;
@@ -134,6 +137,8 @@ static void print_port(const json_t *port)
 
 	printf("%s\n", string(port, "name"));
 	print_state(port);
+	if (json_object_get(port, "driver") != NULL)
+		port_driver_print(json_object_get(port, "driver"));
 	print_settings(port);
 	print_words("features", json_object_get(port, "features"));
 	print_words("protocol", json_object_get(port, "protocol_features"));
@@ -184,22 +189,61 @@ static int port_show(struct cli *cli, int argc, char **argv)
 	return status;
 }
 
+/* In the API's form; NULL, and what is wrong has been said. */
+static json_t *parse_port(const char *text)
+{
+	struct port_settings settings;
+	struct settings_error error;
+	json_t *port;
+
+	if (port_settings_parse(&settings, text, &error) < 0) {
+		cli_fail(CLI_USAGE, "%s", error.text);
+		return NULL;
+	}
+	port = port_settings_to_json(&settings);
+	/* For the control plane to choose. */
+	if (settings.wire.path[0] == '\0')
+		json_object_del(port, "path");
+	return port;
+}
+
 static int port_add(struct cli *cli, int argc, char **argv)
 {
-	struct port_settings port;
-	struct settings_error error;
-	json_t *answer;
-	int status = cli_take_options(cli, &argc, argv, no_options);
+	struct port_driver_options driver = {NULL};
+	const struct cli_option options[] = {
+		{"tap", &driver.tap, true},
+		{"af-xdp", &driver.af_xdp, true},
+		{"af-packet", &driver.af_packet, true},
+		{"dpdk", &driver.dpdk, true},
+		{"name", &driver.name, true},
+		{"netns", &driver.netns, true},
+		{"queues", &driver.queues, true},
+		{"bridge", &driver.bridge, true},
+		{"mtu", &driver.mtu, true},
+		{"driver-option", &driver.driver_option, true},
+		{NULL, NULL, false},
+	};
+	json_t *port, *answer;
+	char name[DP_NAME_SIZE];
+	bool has_driver;
+	int status = cli_take_options(cli, &argc, argv, options);
 
 	if (status != CLI_OK)
 		return status;
-	if (argc != 1)
-		return cli_wrong_usage("port add NAME=PATH[,option=value...]");
-	if (port_settings_parse(&port, argv[0], &error) < 0)
-		return cli_fail(CLI_USAGE, "%s", error.text);
-	status = api_client_call(cli, "AddPort", json_pack("{s:o}", "port", port_settings_to_json(&port)), &answer);
+	if (port_driver_asked(&driver) ? argc != 0 : argc != 1)
+		return cli_wrong_usage("port add NAME=PATH[,option=value...], or port add --tap NAME ...; see "
+				       "`lasthop help port`");
+	port = port_driver_asked(&driver) ? port_driver_to_json(&driver) : parse_port(argv[0]);
+	if (port == NULL)
+		return CLI_USAGE;
+	snprintf(name, sizeof(name), "%s", string(port, "name"));
+	has_driver = strcmp(string(json_object_get(port, "driver"), "kind"), "-") != 0 &&
+		     strcmp(string(json_object_get(port, "driver"), "kind"), "external") != 0;
+	status = api_client_call(cli, "AddPort", json_pack("{s:o}", "port", port), &answer);
+	if (status != CLI_OK)
+		return status;
 	json_decref(answer);
-	return status;
+	return has_driver ? port_driver_wait(cli, name) : CLI_OK;
 }
 
 static int port_del(struct cli *cli, int argc, char **argv)

@@ -13,6 +13,7 @@
  */
 #include "cli/cli.h"
 #include "cli/run_child.h"
+#include "cli/run_drivers.h"
 #include "cli/run_files.h"
 #include "control/settings.h"
 #include "lib/clock.h"
@@ -39,9 +40,11 @@ struct supervisor {
 	struct run_child core;
 	struct run_child control;
 	struct run_child observer;
+	struct run_drivers drivers;
 	bool wants_observer;
 	bool observed;            /* and there is one to start */
 	char observer_fds[2][16]; /* the socket's ends, as arguments */
+	char drivers_fd[16];
 	bool ready;
 	bool stopping;
 	int status;
@@ -73,7 +76,7 @@ static void tell_observer_gone(const struct supervisor *supervisor)
 		.cpus = OBSERVER_CPUS,
 	};
 
-	if (send(supervisor->observer.keep_fd, &gone, sizeof(gone), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (send(supervisor->observer.keep_fds[0], &gone, sizeof(gone), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		cli_fail(0, "the core cannot be told that its observer is gone: %s", strerror(errno));
 }
 
@@ -90,9 +93,16 @@ static void observer_ended(struct supervisor *supervisor, int wait_status)
 	run_child_restart(&supervisor->observer);
 }
 
-/* The control plane first: else it would look for the data plane that it lost. */
+/*
+ * Drivers first, so that none finds its port gone. The control plane before the data plane: else it would look for the
+ * one that it lost.
+ */
 static void supervisor_stop_next(struct supervisor *supervisor)
 {
+	if (run_drivers_left(&supervisor->drivers))
+		run_drivers_stop(&supervisor->drivers);
+	if (run_drivers_left(&supervisor->drivers))
+		return;
 	if (supervisor->control.pid != 0)
 		run_child_stop(&supervisor->control, SIGTERM);
 	else if (supervisor->core.pid != 0)
@@ -115,6 +125,8 @@ static void reap_children(struct supervisor *supervisor)
 			child_ended(supervisor, &supervisor->control, wait_status);
 		else if (pid == supervisor->observer.pid)
 			observer_ended(supervisor, wait_status);
+		else
+			run_drivers_ended(&supervisor->drivers, pid, wait_status);
 	}
 	if (supervisor->stopping)
 		supervisor_stop_next(supervisor);
@@ -126,6 +138,7 @@ static void stop_expired(struct loop_timer *timer)
 
 	cli_fail(0, "still running %d seconds after they were asked to end: killed", (int)(STOP_NS / NS_PER_S));
 	supervisor->status = CLI_FAILED;
+	run_drivers_kill(&supervisor->drivers);
 	run_child_stop(&supervisor->control, SIGKILL);
 	run_child_stop(&supervisor->core, SIGKILL);
 	run_child_stop(&supervisor->observer, SIGKILL);
@@ -214,6 +227,7 @@ static int check_bridge(const char *text)
 #define FOR_CORE     1u
 #define FOR_CONTROL  2u
 #define FOR_OBSERVER 4u
+#define FOR_DRIVERS  8u
 
 /* Where each option goes, and how it is checked before anything is started. */
 static const struct {
@@ -233,9 +247,10 @@ static const struct {
 	{"--no-pinning", false, FOR_CORE, NULL},
 	{"--class", true, FOR_CORE, NULL},
 	{"--no-observer", false, FOR_US, NULL},
-	{"--user", true, FOR_CORE | FOR_OBSERVER, NULL},
-	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER, NULL},
-	{"--log-level", true, FOR_CORE | FOR_CONTROL | FOR_OBSERVER, NULL},
+	{"--keep-devices", false, FOR_US, NULL},
+	{"--user", true, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
+	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
+	{"--log-level", true, FOR_CORE | FOR_CONTROL | FOR_OBSERVER | FOR_DRIVERS, NULL},
 };
 
 static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
@@ -273,15 +288,19 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 		run_child_argument(&supervisor->control, run_options[i].name, value);
 	if (run_options[i].whom & FOR_OBSERVER)
 		run_child_argument(&supervisor->observer, run_options[i].name, value);
-	/* The one of ours. */
-	if (run_options[i].whom == FOR_US)
+	if (run_options[i].whom & FOR_DRIVERS)
+		run_drivers_argument(&supervisor->drivers, run_options[i].name, value);
+	/* Those of ours. */
+	if (run_options[i].whom == FOR_US && strcmp(run_options[i].name, "--no-observer") == 0)
 		supervisor->wants_observer = false;
+	else if (run_options[i].whom == FOR_US)
+		supervisor->drivers.keep_devices = true;
 	return CLI_OK;
 }
 
 static int take_run_options(struct supervisor *supervisor, struct cli *cli, int argc, char **argv)
 {
-	int room = 2 * argc + 8;
+	int room = 2 * argc + 10;
 	int status = find_child(supervisor, &supervisor->core, "lasthop-core", room);
 
 	supervisor->wants_observer = true;
@@ -314,12 +333,25 @@ static int connect_observer(struct supervisor *supervisor)
 		return CLI_OK;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return cli_fail(CLI_FAILED, "socketpair: %s", strerror(errno));
-	supervisor->core.keep_fd = ends[0];
-	supervisor->observer.keep_fd = ends[1];
+	supervisor->core.keep_fds[0] = ends[0];
+	supervisor->observer.keep_fds[0] = ends[1];
 	for (int i = 0; i < 2; i++)
 		snprintf(supervisor->observer_fds[i], sizeof(supervisor->observer_fds[i]), "%d", ends[i]);
 	run_child_argument(&supervisor->core, "--observer-fd", supervisor->observer_fds[0]);
 	run_child_argument(&supervisor->observer, "--socket-fd", supervisor->observer_fds[1]);
+	return CLI_OK;
+}
+
+/* What the control plane, and each of its successors, tells us by when ports with drivers come and go. */
+static int connect_drivers(struct supervisor *supervisor, const char *dir)
+{
+	int error = run_drivers_open(&supervisor->drivers, &supervisor->loop, dir);
+
+	if (error < 0)
+		return cli_fail(CLI_FAILED, "pipe: %s", strerror(-error));
+	supervisor->control.keep_fds[0] = run_drivers_changed_fd(&supervisor->drivers);
+	snprintf(supervisor->drivers_fd, sizeof(supervisor->drivers_fd), "%d", supervisor->control.keep_fds[0]);
+	run_child_argument(&supervisor->control, "--drivers-fd", supervisor->drivers_fd);
 	return CLI_OK;
 }
 
@@ -329,6 +361,8 @@ static int supervise(struct supervisor *supervisor)
 	static const int signos[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0};
 	char ready_fd[16];
 	int ready[2], error;
+
+	supervisor->drivers.core = &supervisor->core;
 
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		return cli_fail(CLI_FAILED, "pipe: %s", strerror(errno));
@@ -343,12 +377,14 @@ static int supervise(struct supervisor *supervisor)
 		error = loop_signals_add(&supervisor->loop, &supervisor->signals, signos);
 	if (error == 0)
 		error = loop_add(&supervisor->loop, &supervisor->ready_io, EPOLLIN);
+	if (error == 0)
+		error = run_drivers_start(&supervisor->drivers);
 	if (error < 0)
 		return cli_fail(CLI_FAILED, "event loop: %s", strerror(-error));
 	run_child_start(&supervisor->core);
-	supervisor->control.keep_fd = ready[1];
+	supervisor->control.keep_fds[1] = ready[1];
 	run_child_start(&supervisor->control);
-	supervisor->control.keep_fd = -1;
+	supervisor->control.keep_fds[1] = -1;
 	close(ready[1]);
 	run_child_forget_arguments(&supervisor->control, 2);
 	if (supervisor->observed)
@@ -374,7 +410,10 @@ int cli_run(struct cli *cli, int argc, char **argv)
 		if (status == CLI_OK) {
 			status = connect_observer(supervisor);
 			if (status == CLI_OK)
+				status = connect_drivers(supervisor, cli->dir);
+			if (status == CLI_OK)
 				status = supervise(supervisor);
+			run_drivers_close(&supervisor->drivers);
 			run_files_close(&files);
 		}
 	}

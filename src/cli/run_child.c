@@ -31,8 +31,10 @@ static void child_run(const struct run_child *child, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(CLI_FAILED);
-	if (child->keep_fd >= 0)
-		fcntl(child->keep_fd, F_SETFD, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(child->keep_fds); i++) {
+		if (child->keep_fds[i] >= 0)
+			fcntl(child->keep_fds[i], F_SETFD, 0);
+	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(child->path, child->argv);
@@ -52,7 +54,10 @@ void run_child_start(struct run_child *child)
 		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(errno));
 		child->pid = 0;
 		loop_timer_start(child->loop, &child->timer, child->started_ns + RESTART_MAX_NS);
+		return;
 	}
+	if (child->started != NULL)
+		child->started(child);
 }
 
 static void child_timer_expired(struct loop_timer *timer)
@@ -64,7 +69,8 @@ int run_child_init(struct run_child *child, struct loop *loop, const char *name,
 {
 	child->loop = loop;
 	child->name = name;
-	child->keep_fd = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(child->keep_fds); i++)
+		child->keep_fds[i] = -1;
 	child->timer.expired = child_timer_expired;
 	/* Name, arguments, and the end. */
 	child->argv = calloc((size_t)room + 2, sizeof(char *));
@@ -95,11 +101,19 @@ void run_child_forget_arguments(struct run_child *child, int count)
 
 void run_child_describe_end(const struct run_child *child, int wait_status)
 {
+	char text[96];
+
+	run_child_end_text(wait_status, text, sizeof(text));
+	cli_fail(0, "%s %s", child->name, text);
+}
+
+void run_child_end_text(int wait_status, char *text, size_t size)
+{
 	if (WIFSIGNALED(wait_status))
-		cli_fail(0, "%s was killed by signal %d (%s)", child->name, WTERMSIG(wait_status),
+		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(wait_status),
 			 strsignal(WTERMSIG(wait_status)));
 	else
-		cli_fail(0, "%s ended with exit status %d", child->name, WEXITSTATUS(wait_status));
+		snprintf(text, size, "ended with exit status %d", WEXITSTATUS(wait_status));
 }
 
 void run_child_ended(struct run_child *child)
@@ -117,9 +131,14 @@ void run_child_restart(struct run_child *child)
 	child->wait_ns = child->wait_ns == 0 ? RESTART_FIRST_NS : min(child->wait_ns * 2, (uint64_t)RESTART_MAX_NS);
 }
 
+void run_child_restart_after(struct run_child *child, uint64_t wait_ns)
+{
+	loop_timer_start(child->loop, &child->timer, clock_now_ns() + wait_ns);
+}
+
 void run_child_stop(struct run_child *child, int signo)
 {
 	loop_timer_stop(&child->timer);
-	if (child->pid > 0)
+	if (child->pid > 0 && signo != 0)
 		kill(child->pid, signo);
 }

@@ -19,11 +19,12 @@ struct run_child {
 	char path[PATH_MAX];
 	char **argv; /* NULL-terminated */
 	int argc;
-	int keep_fd; /* is passed on although it is closed on exec; -1: none */
+	int keep_fds[2]; /* are passed on although they are closed on exec; -1: none */
 	pid_t pid;   /* 0: does not run */
 	uint64_t started_ns;
 	uint64_t wait_ns; /* before the next restart */
 	struct loop_timer timer;
+	void (*started)(struct run_child *child); /* whenever it was; may be NULL */
 };
 
 /* `room` for so many arguments. 0; -ENOENT: there is no such program, which is not said here; -ENOMEM. */
@@ -41,10 +42,14 @@ void run_child_start(struct run_child *child);
 /* waitpid() said so. */
 void run_child_ended(struct run_child *child);
 void run_child_describe_end(const struct run_child *child, int wait_status);
+/* How it ended, in a few words. */
+void run_child_end_text(int wait_status, char *text, size_t size);
 /* Now or in a while; run_child_stop() prevents it. */
 void run_child_restart(struct run_child *child);
+/* After this time, which does not grow. */
+void run_child_restart_after(struct run_child *child, uint64_t wait_ns);
 
-/* Asks it to end, or kills it; it is not started again. Harmless if it does not run. */
+/* Sends it a signal (0: none) to end it; it is not started again. Harmless if it does not run. */
 void run_child_stop(struct run_child *child, int signo);
 
 #endif

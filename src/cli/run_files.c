@@ -7,6 +7,7 @@
 #include "cli/run_files.h"
 
 #include "cli/cli.h"
+#include "control/settings.h"
 #include "lib/fdpass.h"
 #include "proto/datapath_proto.h"
 #include "proto/stats_segment.h"
@@ -126,8 +127,8 @@ static void remove_port_sockets(const char *state_path)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {"state.json", ".state.json.new", "api.sock", DP_SOCKET_NAME,
-					    STATS_FILE_NAME};
+	static const char *const names[] = {"state.json",    ".state.json.new", "drivers.json", ".drivers.json.new",
+					    "api.sock",      DP_SOCKET_NAME,    STATS_FILE_NAME};
 	char path[PATH_MAX];
 
 	if (join_path(path, dir, "state.json"))
@@ -136,6 +137,8 @@ static void remove_files(const char *dir)
 		if (join_path(path, dir, names[i]))
 			unlink(path);
 	}
+	if (join_path(path, dir, PORT_SOCKETS_DIR))
+		rmdir(path);
 }
 
 int run_files_open(struct run_files *files, const char *dir)

@@ -37,6 +37,31 @@ static void set_fields(json_t *object, const void *counters, const struct stats_
 				    json_integer((json_int_t)stats_field_value(counters, fields)));
 }
 
+/* What the driver behind the port says, if there is one. */
+static void set_driver(json_t *port, const struct stats_reader *stats, const char *name)
+{
+	int index = stats_reader_find(stats, name);
+	json_t *driver, *drops = json_object();
+	struct stats_driver status;
+	char text[24];
+
+	if (index < 0 || stats_reader_driver(stats, (uint32_t)index, &status) < 0 || status.seen_ns == 0) {
+		json_decref(drops);
+		return;
+	}
+	driver = json_pack("{s:s, s:s, s:s, s:s, s:I}", "kind", status.kind, "device", status.device, "mode",
+			   status.mode, "link", status.link ? "up" : "down", "heartbeat_age_ms",
+			   (json_int_t)((clock_now_ns() - status.seen_ns) / NS_PER_MS));
+	set_fields(driver, &status, stats_driver_fields);
+	for (uint32_t i = 0; i < stats->driver_drops; i++) {
+		stats_reader_driver_drop_name(stats, i, text);
+		if (status.drops[i] != 0)
+			json_object_set_new(drops, text, json_integer((json_int_t)status.drops[i]));
+	}
+	json_object_set_new(driver, "drops", drops);
+	json_object_set_new(port, "driver", driver);
+}
+
 static json_t *port_to_json(const struct stats_reader *stats, const struct stats_directory *entry,
 			    const struct stats_port *counters)
 {
@@ -53,6 +78,7 @@ static json_t *port_to_json(const struct stats_reader *stats, const struct stats
 		json_object_set_new(drops, name, json_integer((json_int_t)counters->drops[i]));
 	}
 	json_object_set_new(port, "drops", drops);
+	set_driver(port, stats, entry->name);
 	return port;
 }
 

@@ -40,6 +40,8 @@ struct stats_reader;
 
 /* `stats` may be NULL: no counters then. */
 json_t *api_json_port(const struct control_port *port, const struct stats_reader *stats);
+/* The member `driver` of a port: NULL if it has none. `report`: of its supervisor, or NULL. */
+json_t *api_json_driver(const struct control_port *port, bool supervised, const json_t *report);
 json_t *api_json_bridge(const struct control *control, const struct bridge *bridge);
 json_t *api_json_flow(const struct control *control, const struct flow_record *record, uint64_t now_ns);
 json_t *api_json_mac(const struct control *control, const struct bridge *bridge, const struct mac_entry *entry,

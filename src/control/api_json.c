@@ -195,7 +195,7 @@ static void set_action(json_t *object, const struct control *control, const stru
 		name = "pass";
 	} else {
 		TAILQ_FOREACH(other, &record->port->bridge->ports, on_bridge) {
-			if (other != record->port)
+			if (other != record->port && !other->silent)
 				json_array_append_new(outputs, json_string(port_name(control, other->macs.index)));
 		}
 	}

@@ -115,8 +115,8 @@ static json_t *list_ports(struct control *control, const json_t *parameters, str
 	struct stats_reader stats;
 	const struct control_port *port;
 	const char *name;
+	json_t *list, *report;
 	bool counted;
-	json_t *list;
 
 	if (!get_string(parameters, "name", &name, error))
 		return NULL;
@@ -126,11 +126,19 @@ static json_t *list_ports(struct control *control, const json_t *parameters, str
 	}
 	control_core_read_ports(control);
 	counted = stats_reader_open(&stats, control->dir) == 0;
+	report = control_drivers_report(control);
 	list = json_array();
 	TAILQ_FOREACH(port, &control->ports, next) {
-		if (name == NULL || strcmp(name, port->settings.wire.name) == 0)
-			json_array_append_new(list, api_json_port(port, counted ? &stats : NULL));
+		json_t *row;
+
+		if (name != NULL && strcmp(name, port->settings.wire.name) != 0)
+			continue;
+		row = api_json_port(port, counted ? &stats : NULL);
+		if (port->settings.driver.kind != PORT_DRIVER_NONE)
+			json_object_set_new(row, "driver", api_json_driver(port, control->drivers_fd >= 0, report));
+		json_array_append_new(list, row);
 	}
+	json_decref(report);
 	if (counted)
 		stats_reader_close(&stats);
 	return json_pack("{s:o}", "ports", list);

@@ -71,6 +71,7 @@ int control_init(struct control *control, const char *dir)
 	memset(control, 0, sizeof(*control));
 	control->dir = dir;
 	control->ready_fd = -1;
+	control->drivers_fd = -1;
 	TAILQ_INIT(&control->ports);
 	error = loop_init(&control->loop);
 	if (error < 0)
@@ -216,6 +217,11 @@ static int check_new_port(const struct control *control, const struct port_setti
 			return control_fail(error, -EEXIST, "PortExists", other->settings.wire.name,
 					    "port '%s' is at %s already", other->settings.wire.name, wire->path);
 	}
+	other = control_driver_rival(control, settings);
+	if (other != NULL)
+		return control_fail(error, -EEXIST, "PortExists", other->settings.wire.name,
+				    "the driver of port '%s' has the device '%.40s' already", other->settings.wire.name,
+				    settings->driver.device);
 	if (count >= DP_PORTS_MAX)
 		return control_fail(error, -ENOSPC, "Failed", wire->name, "a switch has at most %d ports",
 				    DP_PORTS_MAX);
@@ -249,11 +255,23 @@ static int port_failed(const struct dp_port_add *wire, int code, struct control_
 	}
 }
 
-int control_port_add(struct control *control, const struct port_settings *settings, struct control_error *error)
+/* With a path. */
+static int complete(const struct control *control, struct port_settings *settings, struct control_error *error)
 {
-	struct control_port *port;
-	int result = check_new_port(control, settings, error);
+	struct settings_error why;
+	int result = port_settings_complete(settings, control->dir, &why);
 
+	return result < 0 ? control_fail(error, result, "InvalidSetting", why.parameter, "%s", why.text) : 0;
+}
+
+int control_port_add(struct control *control, const struct port_settings *asked, struct control_error *error)
+{
+	struct port_settings whole = *asked, *settings = &whole;
+	struct control_port *port;
+	int result = complete(control, settings, error);
+
+	if (result == 0)
+		result = check_new_port(control, settings, error);
 	if (result < 0)
 		return result;
 	if (control->core == NULL)
@@ -274,6 +292,8 @@ int control_port_add(struct control *control, const struct port_settings *settin
 		port_free(control, port);
 		return result;
 	}
+	if (driver_is_supervised(&settings->driver))
+		control_drivers_changed(control);
 	control_ports_watch(control);
 	return 0;
 }
@@ -290,6 +310,9 @@ int control_port_del(struct control *control, const char *name, struct control_e
 	TAILQ_INSERT_TAIL(&control->ports, port, next);
 	if (result < 0)
 		return not_saved(control, result, error);
+	/* First, so that its driver is asked to end before its port hangs up. */
+	if (driver_is_supervised(&port->settings.driver))
+		control_drivers_changed(control);
 	control_port_detach(control, port);
 	port_free(control, port);
 	return 0;

@@ -33,6 +33,9 @@ struct control_port {
 	bool reported;          /* its socket's trouble has been logged */
 	bool seen;              /* in the sweep under way */
 	bool went_down;         /* and the forwarding does not know yet */
+	bool awaited;           /* it was up when the last data plane was lost */
+	uint64_t silent_at_ns;  /* it is not up: when it is flooded to no longer; 0: it is up, or that is over */
+	uint64_t forget_at_ns;  /* its driver is away: what was learned there is kept until then; 0: it is not */
 	uint64_t connect_at_ns; /* in client mode: the next try */
 	uint64_t connect_wait_ns;
 	struct bridge_port member; /* while it is present */
@@ -44,7 +47,8 @@ struct control {
 	struct loop loop;
 	const char *dir;
 	int ready_fd;  /* gets a line once every port is there; -1: done, or nobody asked */
-	bool tolerant; /* a port whose socket cannot be had is tried again instead of ending us */
+	int drivers_fd; /* who supervises the drivers reads it; -1: nobody does */
+	bool tolerant;  /* a port whose socket cannot be had is tried again instead of ending us */
 	int exit_status;
 	TAILQ_HEAD(, control_port) ports;
 	struct forwarding fwd; /* it also keeps the bridges */
@@ -74,7 +78,7 @@ struct control_port *control_port_find(const struct control *control, const char
 /* The one that the data plane has under that index, or NULL. */
 struct control_port *control_port_at(const struct control *control, uint32_t index);
 struct bridge *control_bridge_find(const struct control *control, const char *name);
-int control_port_add(struct control *control, const struct port_settings *settings, struct control_error *error)
+int control_port_add(struct control *control, const struct port_settings *asked, struct control_error *error)
 	must_check;
 int control_port_del(struct control *control, const char *name, struct control_error *error) must_check;
 int control_bridge_add(struct control *control, const struct bridge_settings *settings, struct control_error *error)
@@ -113,6 +117,17 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 void control_port_follow(struct control *control, struct control_port *port);
 /* Both. */
 void control_port_changed(struct control *control, const struct dp_port_info *info);
+
+/* control_driver.c: ports with drivers, and who supervises these */
+
+/* The state file has other ports with drivers than before. */
+void control_drivers_changed(const struct control *control);
+/* What the supervisor says of the drivers, to be released; NULL: nothing. */
+json_t *control_drivers_report(const struct control *control);
+/* Makes the directory of the port's socket, if it is the default one. */
+int control_driver_socket_dir(const struct control *control, const struct control_port *port) must_check;
+/* A port whose driver has the same device; NULL: there is none. */
+const struct control_port *control_driver_rival(const struct control *control, const struct port_settings *settings);
 
 /* control_core.c: the data plane */
 

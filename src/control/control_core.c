@@ -31,7 +31,8 @@ static bool same_config(const struct dp_port_add *a, const struct dp_port_add *b
 {
 	return strcmp(a->name, b->name) == 0 && strcmp(a->owner, b->owner) == 0 && strcmp(a->path, b->path) == 0 &&
 	       a->mode == b->mode && a->pairs == b->pairs && a->wait_us == b->wait_us && a->notify_us == b->notify_us &&
-	       a->notify_packets == b->notify_packets && a->mtu == b->mtu && a->features_off == b->features_off;
+	       a->notify_packets == b->notify_packets && a->mtu == b->mtu && a->features_off == b->features_off &&
+	       ((a->flags ^ b->flags) & DP_PORT_DRIVER) == 0;
 }
 
 static void read_port(void *arg, const struct dp_port_info *info)
@@ -234,6 +235,7 @@ static void core_try_connect(struct control *control)
 	log_info("connected to the data plane, process %u, %u workers", control->hello.pid, control->hello.workers);
 	loop_timer_start(&control->loop, &control->sweep_timer, now + forwarding_sweep_period_ns(&control->fwd));
 	control_ports_watch(control);
+	control_drivers_changed(control);
 	/* What came in while the state was read. */
 	handle_events(control);
 	control_core_check(control);
@@ -290,6 +292,8 @@ void control_core_close(struct control *control)
 	control->core_failed = false;
 	forwarding_reset(&control->fwd);
 	TAILQ_FOREACH(port, &control->ports, next) {
+		port->awaited = port->present && port->info.state == DP_PORT_UP;
+		port->forget_at_ns = 0;
 		port->present = false;
 		port->info.state = DP_PORT_DOWN;
 	}

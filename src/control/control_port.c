@@ -21,11 +21,14 @@
 #define CONNECT_WAIT_MAX_NS NS_PER_S
 #define PORT_SOCKET_MODE    0660
 #define PORT_SOCKET_BACKLOG 16
+#define SILENT_AFTER_NS     (2 * NS_PER_S) /* not up for so long: floods leave it out */
+#define DRIVER_AWAY_NS      (10 * NS_PER_S) /* then what was learned at its port is forgotten */
 
 void control_port_join(struct control *control, struct control_port *port, uint64_t now_ns)
 {
 	forwarding_join(&control->fwd, control_bridge_find(control, port->settings.wire.owner), &port->member,
 			port->info.port, port->settings.mac_limit, now_ns);
+	port->silent_at_ns = port->info.state == DP_PORT_UP ? 0 : now_ns + SILENT_AFTER_NS;
 }
 
 static int port_listen(struct control_port *port)
@@ -38,19 +41,25 @@ static int port_listen(struct control_port *port)
 
 int control_port_attach(struct control *control, struct control_port *port)
 {
+	struct dp_port_add wire = port->settings.wire;
 	uint32_t index;
 	int error;
 
 	if (control->core == NULL)
 		return -ENOTCONN;
-	error = port_listen(port);
+	error = control_driver_socket_dir(control, port);
+	if (error == 0)
+		error = port_listen(port);
 	if (error < 0)
 		return error;
-	error = datapath_client_port_add(control->core, &port->settings.wire, port->listener, &index);
+	if (port->awaited)
+		wire.flags |= DP_PORT_AWAITED;
+	error = datapath_client_port_add(control->core, &wire, port->listener, &index);
 	control->core_failed |= error == -ENOTCONN;
 	if (error < 0)
 		return error;
 	port->present = true;
+	port->awaited = false;
 	memset(&port->info, 0, sizeof(port->info));
 	port->info.port = index;
 	port->info.config = port->settings.wire;
@@ -100,6 +109,7 @@ static void port_connect(struct control *control, struct control_port *port, uin
 /* Returns when the port wants to be looked after again. */
 static uint64_t port_look_after(struct control *control, struct control_port *port, uint64_t now_ns)
 {
+	uint64_t next_ns = PORT_NEVER_NS;
 	int error;
 
 	if (!port->present) {
@@ -116,12 +126,26 @@ static uint64_t port_look_after(struct control *control, struct control_port *po
 		if (error < 0)
 			return now_ns + PORT_RETRY_NS;
 		port->reported = false;
+		if (driver_is_supervised(&port->settings.driver))
+			control_drivers_changed(control);
 	}
+	if (port->forget_at_ns != 0 && now_ns >= port->forget_at_ns) {
+		port->forget_at_ns = 0;
+		forwarding_port_down(&control->fwd, &port->member, now_ns);
+	}
+	if (port->forget_at_ns != 0)
+		next_ns = port->forget_at_ns;
+	if (port->silent_at_ns != 0 && now_ns >= port->silent_at_ns) {
+		port->silent_at_ns = 0;
+		forwarding_port_silent(&control->fwd, &port->member, port->info.state != DP_PORT_UP, now_ns);
+	}
+	if (port->silent_at_ns != 0)
+		next_ns = min(next_ns, port->silent_at_ns);
 	/* When its connection is lost we are told. */
 	if (port->settings.wire.mode != DP_PORT_CLIENT || port->info.state != DP_PORT_DOWN)
-		return PORT_NEVER_NS;
+		return next_ns;
 	port_connect(control, port, now_ns);
-	return port->connect_at_ns;
+	return min(next_ns, port->connect_at_ns);
 }
 
 static void control_tell_ready(struct control *control)
@@ -186,6 +210,8 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 	if (before == info->state)
 		return port;
 	port->went_down |= info->state == DP_PORT_DOWN;
+	if (info->state != DP_PORT_DOWN)
+		port->forget_at_ns = 0;
 	if (info->state == DP_PORT_DOWN && port->settings.wire.mode == DP_PORT_CLIENT)
 		control_ports_watch(control);
 	log_limited(&port->log_limit, LOG_INFO, "port %s: %s%s%s", port->settings.wire.name,
@@ -194,13 +220,37 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 	return port;
 }
 
+/*
+ * A port that is not up for a while is left out of floods. It is let in again at once: so one that goes up and down costs
+ * the data plane new flows twice in that while at most.
+ */
+static void follow_silence(struct control *control, struct control_port *port, uint64_t now_ns)
+{
+	if (port->info.state == DP_PORT_UP) {
+		port->silent_at_ns = 0;
+		forwarding_port_silent(&control->fwd, &port->member, false, now_ns);
+	} else if (!port->member.silent && port->silent_at_ns == 0) {
+		port->silent_at_ns = now_ns + SILENT_AFTER_NS;
+		control_ports_watch(control);
+	}
+}
+
 void control_port_follow(struct control *control, struct control_port *port)
 {
+	if (port->present)
+		follow_silence(control, port, clock_now_ns());
 	if (!port->went_down)
 		return;
 	port->went_down = false;
-	if (port->present)
+	if (!port->present)
+		return;
+	/* A driver comes back in a moment, and what is behind its device has not gone anywhere. */
+	if (port->settings.driver.kind == PORT_DRIVER_NONE) {
 		forwarding_port_down(&control->fwd, &port->member, clock_now_ns());
+	} else if (port->info.state == DP_PORT_DOWN) {
+		port->forget_at_ns = clock_now_ns() + DRIVER_AWAY_NS;
+		control_ports_watch(control);
+	}
 }
 
 void control_port_changed(struct control *control, const struct dp_port_info *info)

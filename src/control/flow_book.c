@@ -160,7 +160,7 @@ static uint32_t outcome_actions(const struct flow_record *record, const struct f
 		break;
 	case FLOW_OUTCOME_FLOOD:
 		TAILQ_FOREACH(port, &record->port->bridge->ports, on_bridge) {
-			if (port != record->port && count < FLOW_ACTIONS_MAX)
+			if (port != record->port && !port->silent && count < FLOW_ACTIONS_MAX)
 				actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0, port->macs.index};
 		}
 		break;

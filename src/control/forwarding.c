@@ -171,6 +171,14 @@ void forwarding_port_down(struct forwarding *fwd, struct bridge_port *port, uint
 		forwarding_forget_station(fwd, port->bridge, LIST_FIRST(&port->macs.entries), now_ns);
 }
 
+void forwarding_port_silent(struct forwarding *fwd, struct bridge_port *port, bool silent, uint64_t now_ns)
+{
+	if (port->bridge == NULL || port->silent == silent)
+		return;
+	port->silent = silent;
+	bridge_members_changed(fwd, port->bridge, now_ns);
+}
+
 void forwarding_reset(struct forwarding *fwd)
 {
 	struct flow_record *record;
@@ -384,7 +392,7 @@ void forwarding_announce(struct forwarding *fwd, uint32_t in_port, const uint8_t
 	if (!port_learn(fwd, port, mac, now_ns))
 		return;
 	TAILQ_FOREACH(other, &port->bridge->ports, on_bridge) {
-		if (other != port)
+		if (other != port && !other->silent)
 			outputs[count++] = other->macs.index;
 	}
 	if (count == 0)

@@ -86,6 +86,7 @@ struct bridge_port {
 	TAILQ_HEAD(flow_queue, flow_record) flows; /* longest idle first */
 	uint32_t flow_count;
 	uint32_t unlearned_count;
+	bool silent; /* nobody is there to be flooded to */
 	uint64_t unanswered; /* upcalls that got no flow, because of a limit */
 	uint64_t announce_next_ns;
 	struct log_limit log_limit;
@@ -140,6 +141,9 @@ void forwarding_join(struct forwarding *fwd, struct bridge *bridge, struct bridg
 void forwarding_leave(struct forwarding *fwd, struct bridge_port *port, uint64_t now_ns);
 /* Nobody is connected to it any more: what was learned there is forgotten. */
 void forwarding_port_down(struct forwarding *fwd, struct bridge_port *port, uint64_t now_ns);
+
+/* Whether it is left out when packets are flooded. It begins as one that is not. */
+void forwarding_port_silent(struct forwarding *fwd, struct bridge_port *port, bool silent, uint64_t now_ns);
 
 /* Forgets members, stations and flows without telling the data plane; the bridges stay. */
 void forwarding_reset(struct forwarding *fwd);

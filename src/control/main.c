@@ -24,6 +24,7 @@ static const char usage[] = "usage: lasthop-control --dir DIR [--port PORT]... [
 			    "  --port PORT       NAME=PATH[,option=value...]; see lasthop(1)\n"
 			    "  --bridge BRIDGE   NAME[,mac-age=SECONDS]\n"
 			    "  --ready-fd FD     write a line there once all ports are there\n"
+			    "  --drivers-fd FD   a pipe: write there when ports with drivers come or go\n"
 			    "  --log-level N     0 errors, 1 warnings, 2 information (default), 3 debugging\n"
 			    "\n"
 			    "If DIR/state.json is there, it says which ports and bridges there are, and the\n"
@@ -66,6 +67,15 @@ static int intend_port(struct control *control, const char *text)
 		log_error("--port %s: %s", text, error.text);
 		return -EINVAL;
 	}
+	if (port_settings_complete(&port, control->dir, &error) < 0) {
+		log_error("--port %s: %s", text, error.text);
+		return -EINVAL;
+	}
+	other = control_driver_rival(control, &port);
+	if (other != NULL) {
+		log_error("--port %s: the driver of port %s has that device", text, other->settings.wire.name);
+		return -EEXIST;
+	}
 	TAILQ_FOREACH(other, &control->ports, next) {
 		if (strcmp(other->settings.wire.name, port.wire.name) != 0 &&
 		    strcmp(other->settings.wire.path, port.wire.path) != 0)
@@ -77,13 +87,22 @@ static int intend_port(struct control *control, const char *text)
 	return result < 0 ? result : control_intend_port(control, &port);
 }
 
-enum { OPTION_DIR = 1, OPTION_PORT, OPTION_BRIDGE, OPTION_READY_FD, OPTION_LOG_LEVEL, OPTION_HELP };
+enum {
+	OPTION_DIR = 1,
+	OPTION_PORT,
+	OPTION_BRIDGE,
+	OPTION_READY_FD,
+	OPTION_DRIVERS_FD,
+	OPTION_LOG_LEVEL,
+	OPTION_HELP
+};
 
 static const struct option options[] = {
 	{"dir", required_argument, NULL, OPTION_DIR},
 	{"port", required_argument, NULL, OPTION_PORT},
 	{"bridge", required_argument, NULL, OPTION_BRIDGE},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD},
+	{"drivers-fd", required_argument, NULL, OPTION_DRIVERS_FD},
 	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{NULL, 0, NULL, 0},
@@ -161,7 +180,7 @@ int main(int argc, char **argv)
 	static struct control control;
 	static struct api api;
 	const char *dir = NULL;
-	int level = LOG_INFO, ready_fd = -1, status = 1, option;
+	int level = LOG_INFO, ready_fd = -1, drivers_fd = -1, status = 1, option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (option) {
@@ -170,6 +189,9 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_READY_FD:
 			ready_fd = (int)strtol(optarg, NULL, 10);
+			break;
+		case OPTION_DRIVERS_FD:
+			drivers_fd = (int)strtol(optarg, NULL, 10);
 			break;
 		case OPTION_LOG_LEVEL:
 			level = (int)strtol(optarg, NULL, 10);
@@ -194,6 +216,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	control.ready_fd = ready_fd;
+	control.drivers_fd = drivers_fd;
 	if (load(&control, argc, argv) == 0)
 		status = run(&control, &api);
 	control_cleanup(&control);

@@ -6,6 +6,7 @@
 #include "control/settings.h"
 
 #include "control/forwarding.h"
+#include "virtio/virtio_net.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,10 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...)
-	printf_like(3, 4);
-
-static int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...)
+int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...)
 {
 	va_list arguments;
 
@@ -106,6 +104,11 @@ static int get_path(const json_t *object, char path[DP_PATH_SIZE], struct settin
 	const json_t *value = json_object_get(object, "path");
 	const char *text = json_string_value(value);
 
+	/* Of a driver's port it may be left out. */
+	if ((value == NULL || json_is_null(value)) && json_is_object(json_object_get(object, "driver"))) {
+		path[0] = '\0';
+		return 0;
+	}
 	if (text == NULL || text[0] != '/')
 		return settings_fail(error, "path", "the socket's absolute path is needed here");
 	if (strlen(text) >= DP_PATH_SIZE)
@@ -130,8 +133,7 @@ static int get_features_off(const json_t *object, uint64_t *features, struct set
 	return settings_fail(error, "features_off", "'%.40s' is no feature's name", wrong);
 }
 
-/* `known` ends with NULL. */
-static int check_members(const json_t *settings, const char *const *known, struct settings_error *error)
+int settings_check_members(const json_t *settings, const char *const *known, struct settings_error *error)
 {
 	json_t *object = (json_t *)(uintptr_t)settings; /* only read */
 
@@ -149,16 +151,32 @@ static int check_members(const json_t *settings, const char *const *known, struc
 	return 0;
 }
 
+/* What a driver asks of its port. */
+static int check_driver(struct port_settings *port, struct settings_error *error)
+{
+	struct dp_port_add *wire = &port->wire;
+
+	if (port->driver.kind == PORT_DRIVER_NONE)
+		return 0;
+	wire->flags |= DP_PORT_DRIVER;
+	if (driver_is_supervised(&port->driver) && wire->mode != DP_PORT_SERVER)
+		return settings_fail(error, "mode", "a driver connects to its port: the mode has to be 'server'");
+	if (wire->features_off & VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ))
+		return settings_fail(error, "features_off",
+				     "a driver reports through its control queue: leave 'ctrl-vq' on");
+	return 0;
+}
+
 int port_settings_from_json(struct port_settings *port, const json_t *object, struct settings_error *error)
 {
-	static const char *const known[] = {"name",           "path",         "mode",      "bridge",
-					    "queues",         "mtu",          "wait_us",   "notify_us",
-					    "notify_packets", "features_off", "mac_limit", NULL};
+	static const char *const known[] = {"name",      "path",           "mode",         "bridge",    "queues", "mtu",
+					    "wait_us",   "notify_us",      "notify_packets", "features_off",
+					    "mac_limit", "driver",         NULL};
 	struct dp_port_add *wire = &port->wire;
 	uint32_t mtu = 0, notify_packets = 0;
 
 	memset(port, 0, sizeof(*port));
-	if (check_members(object, known, error) < 0 || get_name(object, "name", NULL, wire->name, error) < 0 ||
+	if (settings_check_members(object, known, error) < 0 || get_name(object, "name", NULL, wire->name, error) < 0 ||
 	    get_path(object, wire->path, error) < 0 || get_mode(object, &wire->mode, error) < 0 ||
 	    get_name(object, "bridge", BRIDGE_DEFAULT, wire->owner, error) < 0 ||
 	    get_number(object, "queues", 1, 1, PORT_PAIRS_MAX, &wire->pairs, error) < 0 ||
@@ -168,11 +186,13 @@ int port_settings_from_json(struct port_settings *port, const json_t *object, st
 	    get_number(object, "notify_packets", DP_NOTIFY_PACKETS_DEFAULT, 1, DP_NOTIFY_PACKETS_MAX, &notify_packets,
 		       error) < 0 ||
 	    get_features_off(object, &wire->features_off, error) < 0 ||
-	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX, &port->mac_limit, error) < 0)
+	    get_number(object, "mac_limit", PORT_MAC_LIMIT_DEFAULT, 1, PORT_MAC_LIMIT_MAX, &port->mac_limit, error) <
+		    0 ||
+	    driver_settings_from_json(&port->driver, json_object_get(object, "driver"), error) < 0)
 		return -EINVAL;
 	wire->mtu = (uint16_t)mtu;
 	wire->notify_packets = (uint16_t)notify_packets;
-	return 0;
+	return check_driver(port, error);
 }
 
 int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *object, struct settings_error *error)
@@ -180,7 +200,7 @@ int bridge_settings_from_json(struct bridge_settings *bridge, const json_t *obje
 	static const char *const known[] = {"name", "mac_age", NULL};
 
 	memset(bridge, 0, sizeof(*bridge));
-	if (check_members(object, known, error) < 0 || get_name(object, "name", NULL, bridge->name, error) < 0)
+	if (settings_check_members(object, known, error) < 0 || get_name(object, "name", NULL, bridge->name, error) < 0)
 		return -EINVAL;
 	return get_number(object, "mac_age", BRIDGE_MAC_AGE_DEFAULT, BRIDGE_MAC_AGE_MIN, BRIDGE_MAC_AGE_MAX,
 			  &bridge->mac_age, error);
@@ -190,11 +210,13 @@ json_t *port_settings_to_json(const struct port_settings *port)
 {
 	const struct dp_port_add *wire = &port->wire;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:i}", "name", wire->name, "path",
+	/* The last member is left out if it is NULL. */
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:i, s:o*}", "name", wire->name, "path",
 			 wire->path, "mode", wire->mode == DP_PORT_CLIENT ? "client" : "server", "bridge", wire->owner,
 			 "queues", (int)wire->pairs, "mtu", (int)wire->mtu, "wait_us", (int)wire->wait_us, "notify_us",
 			 (int)wire->notify_us, "notify_packets", (int)wire->notify_packets, "features_off",
-			 features_to_json(wire->features_off), "mac_limit", (int)port->mac_limit);
+			 features_to_json(wire->features_off), "mac_limit", (int)port->mac_limit, "driver",
+			 driver_settings_to_json(&port->driver));
 }
 
 json_t *bridge_settings_to_json(const struct bridge_settings *bridge)
@@ -233,6 +255,8 @@ static int set_port_option(json_t *object, const char *key, const char *value, s
 		json_object_set_new(object, key, json_string(value));
 		return 0;
 	}
+	if (driver_settings_option(object, key, value))
+		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		if (strcmp(key, numbers[i].option) == 0)
 			return set_number(object, numbers[i].parameter, value, error);
@@ -248,7 +272,8 @@ static int set_port_option(json_t *object, const char *key, const char *value, s
 		return settings_fail(error, key, "a feature can only be switched off: write '%.40s=off'", key);
 	return settings_fail(error, key,
 			     "there is no option '%.40s'; there are: mode bridge queues mtu wait-us "
-			     "notify-us notify-packets mac-limit and features (csum, tso, uso, mrg, ...) '=off'",
+			     "notify-us notify-packets mac-limit driver device netns driver-option and features "
+			     "(csum, tso, uso, mrg, ...) '=off'",
 			     key);
 }
 
@@ -268,43 +293,66 @@ static int set_path(json_t *object, const char *path, struct settings_error *err
 	return 0;
 }
 
-/* Splits "NAME=PATH,key=value,..." or "NAME,key=value,..."; `text` is written to. */
-static int split_options(json_t *object, char *text,
+/* The next word of a list with commas, which is written to; "\\," is a comma in a word. NULL: there is none. */
+static char *next_word(char **rest)
+{
+	char *word = *rest, *to = word;
+	const char *from = word;
+
+	if (word == NULL)
+		return NULL;
+	for (; *from != '\0' && *from != ','; from++) {
+		if (from[0] == '\\' && from[1] == ',')
+			from++;
+		*to++ = *from;
+	}
+	*rest = *from == ',' ? (char *)(uintptr_t)from + 1 : NULL;
+	*to = '\0';
+	return word;
+}
+
+/* Takes "key=value,..."; `rest` is written to, and may be NULL. */
+static int split_options(json_t *object, char *rest,
 			 int (*set)(json_t *, const char *, const char *, struct settings_error *),
 			 struct settings_error *error)
 {
-	char *rest = NULL;
-	char *word = strtok_r(text, ",", &rest);
+	char *word = next_word(&rest);
 
 	while (word != NULL) {
 		char *equals = strchr(word, '=');
 
+		if (word[0] == '\0') {
+			word = next_word(&rest);
+			continue;
+		}
 		if (equals == NULL)
 			return settings_fail(error, word, "'%.40s': an option is 'key=value'", word);
 		*equals = '\0';
 		if (set(object, word, equals + 1, error) < 0)
 			return -EINVAL;
-		word = strtok_r(NULL, ",", &rest);
+		word = next_word(&rest);
 	}
 	return 0;
 }
 
 static int port_to_json(json_t *object, char *text, struct settings_error *error)
 {
-	char *options = strchr(text, ',');
-	char *equals;
+	char *options = text;
+	char *word = next_word(&options);
+	char *equals = strchr(word, '=');
 
-	if (options != NULL)
-		*options++ = '\0';
-	equals = strchr(text, '=');
-	if (equals == NULL)
-		return settings_fail(error, "port", "'%.60s': a port is NAME=PATH[,option=value...]", text);
-	*equals = '\0';
-	json_object_set_new(object, "name", json_string(text));
+	if (equals != NULL)
+		*equals = '\0';
+	json_object_set_new(object, "name", json_string(word));
 	json_object_set_new(object, "features_off", json_array());
-	if (set_path(object, equals + 1, error) < 0)
+	if (equals != NULL && set_path(object, equals + 1, error) < 0)
 		return -EINVAL;
-	return options == NULL ? 0 : split_options(object, options, set_port_option, error);
+	if (split_options(object, options, set_port_option, error) < 0)
+		return -EINVAL;
+	if (equals == NULL && json_object_get(object, "driver") == NULL)
+		return settings_fail(error, "port",
+				     "'%.60s': a port is NAME=PATH[,option=value...], or NAME,driver=KIND,...", word);
+	return 0;
 }
 
 int port_settings_parse(struct port_settings *port, const char *text, struct settings_error *error)
@@ -322,6 +370,22 @@ int port_settings_parse(struct port_settings *port, const char *text, struct set
 	return result;
 }
 
+int port_settings_complete(struct port_settings *port, const char *dir, struct settings_error *error)
+{
+	struct dp_port_add *wire = &port->wire;
+	int length;
+
+	if (wire->path[0] != '\0')
+		return 0;
+	length = snprintf(wire->path, sizeof(wire->path), "%s/" PORT_SOCKETS_DIR "/%s.sock", dir, wire->name);
+	if (length < (int)sizeof(wire->path))
+		return 0;
+	wire->path[0] = '\0';
+	return settings_fail(error, "path",
+			     "'%s/" PORT_SOCKETS_DIR "/%s.sock' is too long for a socket's path: name another one",
+			     dir, wire->name);
+}
+
 static int set_bridge_option(json_t *object, const char *key, const char *value, struct settings_error *error)
 {
 	if (strcmp(key, "mac-age") == 0)
@@ -331,12 +395,10 @@ static int set_bridge_option(json_t *object, const char *key, const char *value,
 
 static int bridge_to_json(json_t *object, char *text, struct settings_error *error)
 {
-	char *options = strchr(text, ',');
+	char *options = text;
 
-	if (options != NULL)
-		*options++ = '\0';
-	json_object_set_new(object, "name", json_string(text));
-	return options == NULL ? 0 : split_options(object, options, set_bridge_option, error);
+	json_object_set_new(object, "name", json_string(next_word(&options)));
+	return split_options(object, options, set_bridge_option, error);
 }
 
 int bridge_settings_parse(struct bridge_settings *bridge, const char *text, struct settings_error *error)

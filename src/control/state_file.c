@@ -41,6 +41,8 @@ static int load_ports(struct control *control, const json_t *ports)
 		struct settings_error error;
 		int result = port_settings_from_json(&settings, json_array_get(ports, i), &error);
 
+		if (result == 0)
+			result = port_settings_complete(&settings, control->dir, &error);
 		if (result == 0 && control_port_find(control, settings.wire.name) == NULL)
 			result = control_bridge_find(control, settings.wire.owner) == NULL
 					 ? -EINVAL

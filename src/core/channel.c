@@ -119,12 +119,22 @@ static int send_event(struct channel *channel, enum dp_type type, const void *pa
 	return send_message(channel, &message, sizeof(message.header) + size);
 }
 
-void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size)
+/* Calls core_wake() when there is room. False: the connection is gone. */
+static bool wait_for_room(struct channel *channel)
+{
+	channel->upcalls_wait = true;
+	/* While an answer waits for room, what follows is decided behind it. */
+	return channel->answer_size || channel->dump ||
+	       !loop_modify(&channel->core->loop, &channel->conn_io, idle_events(channel));
+}
+
+bool channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size)
 {
 	int error = send_event(channel, type, payload, size);
 
 	if (error && error != -ENOTCONN)
 		channel->events_lost++;
+	return error != -EAGAIN || !wait_for_room(channel);
 }
 
 int channel_upcalls(struct channel *channel, const struct dp_upcall *upcalls, unsigned int count)
@@ -133,12 +143,7 @@ int channel_upcalls(struct channel *channel, const struct dp_upcall *upcalls, un
 
 	if (error != -EAGAIN)
 		return error ? -ENOTCONN : 0;
-	channel->upcalls_wait = true;
-	/* While an answer waits for room, what follows is decided behind it. */
-	if (!channel->answer_size && !channel->dump &&
-	    loop_modify(&channel->core->loop, &channel->conn_io, idle_events(channel)))
-		return -ENOTCONN;
-	return -EAGAIN;
+	return wait_for_room(channel) ? -EAGAIN : -ENOTCONN;
 }
 
 static void handle_hello(struct channel *channel, struct request *request)

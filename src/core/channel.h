@@ -16,8 +16,11 @@
 int channel_open(struct channel **result, struct core *core, uid_t owner);
 void channel_close(struct channel *channel);
 
-/* Sends an event if there is a controller that takes it; lost otherwise. */
-void channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size);
+/*
+ * Sends an event if there is a controller. False: it does not read fast enough, and the event is lost; core_wake() is
+ * called when there is room again.
+ */
+bool channel_event(struct channel *channel, enum dp_type type, const void *payload, size_t size);
 
 /*
  * Sends 1 to DP_UPCALLS_MAX upcalls as one event. 0, -ENOTCONN (there is no controller), or -EAGAIN: it does not read

@@ -97,6 +97,15 @@ static bool carry_out_mac(struct control_queue *queue, const struct command *com
 	}
 }
 
+static bool carry_out_driver(struct control_queue *queue, const struct command *command)
+{
+	struct driver_status status;
+
+	return command->number == DRIVER_CTRL_STATUS && queue->ops->driver_status &&
+	       driver_status_parse(&status, command->data, command->size) &&
+	       queue->ops->driver_status(queue, &status);
+}
+
 static bool carry_out(struct control_queue *queue, const struct command *command)
 {
 	uint16_t pairs;
@@ -119,6 +128,8 @@ static bool carry_out(struct control_queue *queue, const struct command *command
 			return false;
 		memcpy(&offloads, command->data, sizeof(offloads));
 		return queue->ops->set_offloads(queue, offloads);
+	case DRIVER_CTRL_CLASS:
+		return carry_out_driver(queue, command);
 	default:
 		return false;
 	}
@@ -170,14 +181,14 @@ static enum chain_verdict serve_one(struct control_queue *queue, struct chain_ex
 	return CHAIN_OK;
 }
 
-static enum chain_verdict serve_split(struct control_queue *queue, bool *call)
+static enum chain_verdict serve_split(struct control_queue *queue, unsigned int most, bool *call)
 {
 	const struct vring_split *ring = &queue->ring.split;
 	bool event_idx = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
 	uint16_t start = queue->last_avail;
 	uint16_t avail = load_acquire(&ring->avail->idx);
 
-	for (unsigned int round = 0; round < ring->size && queue->live; round++) {
+	for (unsigned int round = 0; round < most && queue->live; round++) {
 		struct chain_extent extent = {.slots = 1};
 		enum chain_verdict verdict;
 		unsigned int count;
@@ -207,13 +218,13 @@ static enum chain_verdict serve_split(struct control_queue *queue, bool *call)
 }
 
 /* The guest is asked to kick from the start on, and never not to. */
-static enum chain_verdict serve_packed(struct control_queue *queue, bool *call)
+static enum chain_verdict serve_packed(struct control_queue *queue, unsigned int most, bool *call)
 {
 	const struct vring_packed *ring = &queue->ring.packed;
 	bool event_idx = queue->features & VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX);
 	unsigned int used = 0;
 
-	for (unsigned int round = 0; round < ring->size && queue->live; round++) {
+	for (unsigned int round = 0; round < most && queue->live; round++) {
 		struct vring_packed_desc desc = vring_packed_fetch(ring, vring_packed_index(queue->last_avail));
 		struct chain_extent extent;
 		enum chain_verdict verdict;
@@ -233,8 +244,8 @@ static enum chain_verdict serve_packed(struct control_queue *queue, bool *call)
 	return CHAIN_OK;
 }
 
-enum chain_verdict control_queue_serve(struct control_queue *queue, bool *call)
+enum chain_verdict control_queue_serve(struct control_queue *queue, unsigned int most, bool *call)
 {
 	*call = false;
-	return queue->ring.is_packed ? serve_packed(queue, call) : serve_split(queue, call);
+	return queue->ring.is_packed ? serve_packed(queue, most, call) : serve_split(queue, most, call);
 }

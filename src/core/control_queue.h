@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/driver_status.h"
 #include "vhost/chain_packed.h"
 
 struct control_queue;
@@ -20,6 +21,8 @@ struct control_queue_ops {
 	bool (*set_pairs)(struct control_queue *queue, uint16_t pairs);
 	bool (*set_offloads)(struct control_queue *queue, uint64_t features);
 	void (*set_mac)(struct control_queue *queue, const uint8_t mac[6]);
+	/* A driver's report, which has passed driver_status_parse(). NULL: there is no driver behind this port. */
+	bool (*driver_status)(struct control_queue *queue, const struct driver_status *status);
 };
 
 struct control_queue {
@@ -38,9 +41,9 @@ void control_queue_start(struct control_queue *queue, const struct vring_any *ri
 			 uint64_t features, uint16_t base);
 
 /*
- * Answers what is in the ring, at most a ring's size of commands. CHAIN_OK, or the ring is broken. *call: the
- * guest wants to be called. An operation may stop the queue: then it ends there.
+ * Answers what is in the ring, at most `most` commands. Returns CHAIN_OK, or the ring is broken. *call: the guest wants
+ * to be called. An operation may stop the queue: then it ends there.
  */
-enum chain_verdict control_queue_serve(struct control_queue *queue, bool *call);
+enum chain_verdict control_queue_serve(struct control_queue *queue, unsigned int most, bool *call);
 
 #endif

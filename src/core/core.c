@@ -67,6 +67,7 @@ static void on_event(struct loop_io *io, uint32_t events)
 	if (read(io->fd, &value, sizeof(value)) < 0)
 		return;
 	core_port_check_faults(core);
+	core_port_tell(core);
 	send_upcalls(core);
 }
 

@@ -45,6 +45,7 @@ struct core {
 	struct core_port *ports[FLOW_PORTS_MAX];
 	uint64_t instance;
 	struct loop_io event_io;
+	bool ports_untold;         /* a port's state, to the controller */
 	bool flows_added;          /* in this round: packets may be waiting for them */
 	unsigned int upcall_count; /* that wait for the controller to read */
 	struct dp_upcall upcalls[DP_UPCALLS_MAX];

@@ -24,6 +24,11 @@
 #define RX_RING(pair) (2 * (pair))
 #define TX_RING(pair) (2 * (pair) + 1)
 
+/* What a front end may make the main thread do through its control queue: a burst, and so much a second. */
+#define CONTROL_COST_NS  (500 * NS_PER_US) /* of a command, or of a kick */
+#define CONTROL_BURST    64
+#define CONTROL_PAUSE_NS (16 * NS_PER_MS)
+
 /* How long a front end whose call descriptor blocked may not come back. */
 #define BARRED_NS NS_PER_S
 
@@ -63,16 +68,33 @@ static struct core_port *from_device(struct vhost_device *dev)
 	return container_of(dev, struct core_port, device);
 }
 
-static void set_state(struct core_port *cp, enum dp_port_state state)
+static void tell_state(struct core_port *cp)
 {
 	struct dp_port_info info;
 
+	core_port_info(cp, &info);
+	cp->untold = !channel_event(cp->core->channel, DP_EVENT_PORT, &info, sizeof(info));
+	cp->core->ports_untold |= cp->untold;
+}
+
+static void set_state(struct core_port *cp, enum dp_port_state state)
+{
 	if (cp->state == state)
 		return;
 	cp->state = state;
 	statistics_port(&cp->core->stats, cp->index, cp->config.name, state);
-	core_port_info(cp, &info);
-	channel_event(cp->core->channel, DP_EVENT_PORT, &info, sizeof(info));
+	tell_state(cp);
+}
+
+void core_port_tell(struct core *core)
+{
+	if (!core->ports_untold)
+		return;
+	core->ports_untold = false;
+	for (uint32_t i = 0; i < FLOW_PORTS_MAX; i++) {
+		if (core->ports[i] && core->ports[i]->untold)
+			tell_state(core->ports[i]);
+	}
 }
 
 static void remember_fault(struct core_port *cp, const char *name)
@@ -116,6 +138,7 @@ static void on_quiesce(struct vhost_device *dev)
 	if (cp->control.live) {
 		cp->control.live = false;
 		loop_remove(&cp->core->loop, &cp->control_io);
+		loop_timer_stop(&cp->control_timer);
 	}
 }
 
@@ -337,10 +360,57 @@ static void control_set_mac(struct control_queue *queue, const uint8_t mac[6])
 	memcpy(cp->mac, mac, sizeof(cp->mac));
 }
 
+/* What is known of the driver, for everybody who maps the statistics. */
+static void publish_driver(struct core_port *cp)
+{
+	const struct driver_status *status = &cp->driver;
+	struct stats_driver entry = {
+		.connected_ns = cp->connected_ns,
+		.seen_ns = cp->driver_seen_ns,
+		.reports = cp->driver_reports,
+		.refused = cp->control.refused,
+		.link = status->link,
+		.queues = status->queues,
+		.mtu = status->mtu,
+		.speed_mbps = status->speed_mbps,
+		.rx_packets = status->rx_packets,
+		.rx_bytes = status->rx_bytes,
+		.tx_packets = status->tx_packets,
+		.tx_bytes = status->tx_bytes,
+		.rx_coalesced = status->rx_coalesced,
+	};
+
+	if (!(cp->config.flags & DP_PORT_DRIVER))
+		return;
+	memcpy(entry.kind, status->kind, sizeof(entry.kind));
+	memcpy(entry.device, status->device, sizeof(entry.device));
+	memcpy(entry.mode, status->mode, sizeof(entry.mode));
+	memcpy(entry.drops, status->drops, sizeof(status->drops));
+	statistics_driver(&cp->core->stats, cp->index, &entry);
+}
+
+static bool control_driver_status(struct control_queue *queue, const struct driver_status *status)
+{
+	struct core_port *cp = container_of(queue, struct core_port, control);
+
+	cp->driver = *status;
+	cp->driver_seen_ns = clock_now_ns();
+	cp->driver_reports++;
+	publish_driver(cp);
+	return true;
+}
+
 static const struct control_queue_ops control_ops = {
 	.set_pairs = control_set_pairs,
 	.set_offloads = control_set_offloads,
 	.set_mac = control_set_mac,
+};
+
+static const struct control_queue_ops control_ops_driver = {
+	.set_pairs = control_set_pairs,
+	.set_offloads = control_set_offloads,
+	.set_mac = control_set_mac,
+	.driver_status = control_driver_status,
 };
 
 /* 0 comes for processes that our pid namespace does not see: nothing is known of them. */
@@ -372,6 +442,8 @@ static void disconnect(struct core_port *cp, enum vhost_fault fault)
 	unwatch_peer(cp);
 	memset(cp->mac, 0, sizeof(cp->mac));
 	cp->mtu = 0;
+	cp->connected_ns = 0;
+	publish_driver(cp);
 }
 
 /* Tells the front end which rings came to a stop. */
@@ -424,17 +496,51 @@ void core_port_check_faults(struct core *core)
 	}
 }
 
+/* How many commands may be carried out now. */
+static unsigned int control_credit(struct core_port *cp, uint64_t now)
+{
+	uint64_t limit = now + CONTROL_BURST * CONTROL_COST_NS;
+
+	cp->control_due_ns = max(cp->control_due_ns, now);
+	return cp->control_due_ns < limit ? (unsigned int)((limit - cp->control_due_ns) / CONTROL_COST_NS) : 0;
+}
+
+/* Who asks for more than its share is not listened to for a moment, however often it kicks. */
+static void pause_control(struct core_port *cp, uint64_t now)
+{
+	loop_remove(&cp->core->loop, &cp->control_io);
+	loop_timer_start(&cp->core->loop, &cp->control_timer, now + CONTROL_PAUSE_NS);
+}
+
+/* It was kicked meanwhile, or it was not: the descriptor still says that it was at some time, which is enough. */
+static void on_control_resumed(struct loop_timer *timer)
+{
+	struct core_port *cp = container_of(timer, struct core_port, control_timer);
+
+	if (cp->control.live && loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
+		pause_control(cp, clock_now_ns());
+}
+
 static void on_control_kick(struct loop_io *io, uint32_t events)
 {
 	struct core_port *cp = container_of(io, struct core_port, control_io);
 	int index = vhost_device_control_index(&cp->device);
+	uint64_t before = cp->control.commands, now = clock_now_ns();
+	unsigned int credit = control_credit(cp, now);
 	enum chain_verdict verdict;
 	bool call;
 
 	(void)events;
 	if (!cp->control.live || index < 0)
 		return;
-	verdict = control_queue_serve(&cp->control, &call);
+	if (credit == 0) {
+		pause_control(cp, now);
+		return;
+	}
+	verdict = control_queue_serve(&cp->control, credit, &call);
+	cp->control_due_ns += (1 + cp->control.commands - before) * CONTROL_COST_NS;
+	if (cp->control.live && cp->control.commands - before >= credit)
+		pause_control(cp, now);
 	if (call)
 		call_guest(cp, cp->device.rings[index].call_fd);
 	if (guest_memory_faulted(&cp->device.memory))
@@ -467,10 +573,13 @@ static int connect_port(struct core_port *cp, int sock)
 		return error;
 	}
 	cp->connections++;
+	cp->connected_ns = clock_now_ns();
+	cp->driver_reports = 0;
 	watch_peer(cp, sock);
 	lift_quarantine(cp);
 	vhost_device_connect(&cp->device, sock);
 	set_state(cp, DP_PORT_CONNECTED);
+	publish_driver(cp);
 	return 0;
 }
 
@@ -523,7 +632,9 @@ static bool config_valid(const struct dp_port_add *config, int listener)
 	       config->pairs <= PORT_PAIRS_MAX && config->mode <= DP_PORT_CLIENT &&
 	       (config->mode == DP_PORT_SERVER) == (listener >= 0) && (config->mtu == 0 || config->mtu >= 68) &&
 	       config->wait_us <= 10000000 && config->notify_us <= DP_NOTIFY_US_MAX &&
-	       config->notify_packets <= DP_NOTIFY_PACKETS_MAX;
+	       config->notify_packets <= DP_NOTIFY_PACKETS_MAX &&
+	       !(config->flags & ~(DP_PORT_DRIVER | DP_PORT_AWAITED)) && config->zero == 0 &&
+	       !((config->flags & DP_PORT_DRIVER) && (config->features_off & VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ)));
 }
 
 static void set_notify_bounds(struct port *port, const struct dp_port_add *config)
@@ -577,7 +688,8 @@ int core_port_add(struct core *core, const struct dp_port_add *config, int liste
 	cp->listen_io = (struct loop_io){.fd = listener, .ready = on_connection};
 	cp->conn_io = (struct loop_io){.fd = -1, .ready = on_message};
 	cp->control_io = (struct loop_io){.fd = -1, .ready = on_control_kick};
-	cp->control.ops = &control_ops;
+	cp->control_timer.expired = on_control_resumed;
+	cp->control.ops = config->flags & DP_PORT_DRIVER ? &control_ops_driver : &control_ops;
 	for (unsigned int i = 0; i < ARRAY_SIZE(cp->kick_fds); i++)
 		cp->kick_fds[i] = -1;
 	device.name = cp->config.name;
@@ -595,6 +707,7 @@ int core_port_add(struct core *core, const struct dp_port_add *config, int liste
 	core->ports[*index] = cp;
 	rcu_assign_pointer(core->dp.ports[*index], cp->port);
 	statistics_port(&core->stats, *index, config->name, DP_PORT_DOWN);
+	statistics_driver(&core->stats, *index, NULL);
 	return 0;
 }
 
@@ -614,6 +727,7 @@ int core_port_del(struct core *core, uint32_t index)
 	rcu_assign_pointer(core->dp.ports[index], NULL);
 	synchronize_rcu();
 	statistics_port(&core->stats, index, NULL, DP_PORT_DOWN);
+	statistics_driver(&core->stats, index, NULL);
 	port_destroy(cp->port);
 	free(cp);
 	return 0;
@@ -666,6 +780,8 @@ void core_port_info(const struct core_port *cp, struct dp_port_info *info)
 		.mtu = cp->mtu,
 		.peer_pid = cp->peer_pid,
 		.vm_state = vm_state_of(cp),
+		.driver_seen_ns = cp->driver_seen_ns,
+		.driver = cp->driver,
 	};
 	memcpy(info->fault, cp->fault, sizeof(info->fault));
 	memcpy(info->mac, cp->mac, sizeof(info->mac));

@@ -18,12 +18,15 @@ struct core_port {
 	struct dp_port_add config;
 	uint32_t index;
 	enum dp_port_state state;
+	bool untold; /* the controller has not heard of it for lack of room */
 	struct vhost_device device;
 	struct port *port;        /* the data plane's */
 	struct loop_io listen_io; /* fd -1: client mode */
 	struct loop_io conn_io;   /* fd -1: not connected */
 	struct loop_io control_io;
 	struct control_queue control;
+	struct loop_timer control_timer; /* runs while the control queue is not listened to: see serve_control() */
+	uint64_t control_due_ns;         /* when what was done for it is paid off */
 	uint16_t pairs_wanted;                 /* by the guest, through the control queue */
 	uint64_t offloads_off;                 /* GUEST_* features that the guest switched off there */
 	uint16_t base[VHOST_DEVICE_RINGS_MAX]; /* of rings that were stopped, by the last quiesce */
@@ -37,6 +40,10 @@ struct core_port {
 	uint16_t mtu;
 	uint8_t mac[6];
 	uint32_t peer_pid;
+	uint64_t connected_ns;       /* since when; 0: nobody is */
+	struct driver_status driver; /* the last report, */
+	uint64_t driver_seen_ns;     /* when it came, 0: never, */
+	uint64_t driver_reports;     /* and how many did on this connection */
 };
 
 /*
@@ -53,6 +60,9 @@ int core_port_del(struct core *core, uint32_t index); /* 0, -ENOENT */
 int core_port_connect(struct core *core, uint32_t index, int sock);
 
 void core_port_info(const struct core_port *cp, struct dp_port_info *info);
+
+/* There is room: tells the controller what it has not heard. */
+void core_port_tell(struct core *core);
 
 /* A worker said so: looks for ports with a fault and quarantines them. */
 void core_port_check_faults(struct core *core);

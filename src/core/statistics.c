@@ -25,6 +25,7 @@ int statistics_create(struct statistics *stats, const char *dir, uint32_t thread
 	uint64_t directory = place(&size, sizeof(struct stats_directory) * FLOW_PORTS_MAX);
 	uint64_t workers = place(&size, sizeof(struct stats_worker) * threads);
 	uint64_t ports = place(&size, sizeof(struct stats_port) * FLOW_PORTS_MAX * threads);
+	uint64_t drivers = place(&size, sizeof(struct stats_driver) * FLOW_PORTS_MAX);
 	uint8_t *base;
 	int error = shm_create(&stats->shm, dir, STATS_FILE_NAME, size, 0644);
 
@@ -36,6 +37,7 @@ int statistics_create(struct statistics *stats, const char *dir, uint32_t thread
 	stats->directory = (void *)(base + directory);
 	stats->workers = (void *)(base + workers);
 	stats->ports = (void *)(base + ports);
+	stats->drivers = (void *)(base + drivers);
 	stats->header->ports_max = FLOW_PORTS_MAX;
 	stats->header->workers = threads;
 	stats->header->drops = DROP_COUNT;
@@ -45,10 +47,15 @@ int statistics_create(struct statistics *stats, const char *dir, uint32_t thread
 	stats->header->directory_offset = directory;
 	stats->header->workers_offset = workers;
 	stats->header->ports_offset = ports;
+	stats->header->drivers_offset = drivers;
+	stats->header->driver_drops = DRIVER_DROP_COUNT;
 	stats->header->size = size;
 	for (unsigned int i = 0; i < DROP_COUNT; i++)
 		strncpy(stats->header->drop_names[i], drop_name((enum drop_reason)i),
 			sizeof(stats->header->drop_names[i]) - 1);
+	for (unsigned int i = 0; i < DRIVER_DROP_COUNT; i++)
+		strncpy(stats->header->driver_drop_names[i], driver_drop_name(i),
+			sizeof(stats->header->driver_drop_names[i]) - 1);
 	store_release(&stats->header->magic, STATS_MAGIC);
 	return 0;
 }
@@ -84,6 +91,21 @@ void statistics_port(struct statistics *stats, uint32_t port, const char *name, 
 	store_relaxed(&entry->used, name != NULL);
 	store_relaxed(&entry->state, state);
 	store_release(&entry->sequence, entry->sequence + 1);
+}
+
+void statistics_driver(struct statistics *stats, uint32_t port, const struct stats_driver *driver)
+{
+	struct stats_driver *entry = &stats->drivers[port];
+	struct stats_driver copy = {0};
+	uint64_t sequence = entry->sequence + 1;
+
+	if (driver)
+		copy = *driver;
+	copy.sequence = sequence;
+	store_relaxed(&entry->sequence, sequence);
+	full_barrier();
+	memcpy(entry, &copy, sizeof(copy));
+	store_release(&entry->sequence, sequence + 1);
 }
 
 void statistics_fault(struct statistics *stats)

@@ -20,6 +20,7 @@ struct statistics {
 	struct stats_directory *directory; /* [FLOW_PORTS_MAX] */
 	struct stats_worker *workers;      /* [threads] */
 	struct stats_port *ports;          /* [threads][FLOW_PORTS_MAX] */
+	struct stats_driver *drivers;      /* [FLOW_PORTS_MAX] */
 	uint32_t threads;
 };
 
@@ -29,6 +30,8 @@ void statistics_close(struct statistics *stats);
 
 /* name NULL: the port is gone. Its counters begin at 0 when it comes, and go back to 0 then. */
 void statistics_port(struct statistics *stats, uint32_t port, const char *name, uint32_t state);
+/* What is known of the driver behind a port, all of it but the sequence; NULL: nothing is. */
+void statistics_driver(struct statistics *stats, uint32_t port, const struct stats_driver *driver);
 void statistics_fault(struct statistics *stats);
 void statistics_vm_states(struct statistics *stats, bool known);
 

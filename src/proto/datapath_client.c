@@ -96,6 +96,9 @@ static void terminate_port_info(struct dp_port_info *info)
 	terminate(info->config.owner, sizeof(info->config.owner));
 	terminate(info->config.path, sizeof(info->config.path));
 	terminate(info->fault, sizeof(info->fault));
+	terminate(info->driver.kind, sizeof(info->driver.kind));
+	terminate(info->driver.device, sizeof(info->driver.device));
+	terminate(info->driver.mode, sizeof(info->driver.mode));
 }
 
 /* How many events the packet in client->message holds. */

@@ -18,8 +18,9 @@
 #include <stdint.h>
 
 #include "datapath/flow.h"
+#include "proto/driver_status.h"
 
-#define DP_VERSION     2
+#define DP_VERSION     3
 #define DP_SOCKET_NAME "datapath.sock"
 #define DP_MESSAGE_MAX 16384 /* bytes of one message, header included */
 #define DP_PORTS_MAX   FLOW_PORTS_MAX
@@ -70,6 +71,10 @@ struct dp_hello {
 #define DP_NOTIFY_PACKETS_DEFAULT 128
 #define DP_NOTIFY_PACKETS_MAX     4096
 
+/* struct dp_port_add.flags */
+#define DP_PORT_DRIVER  1u /* a driver domain is behind it: its reports (driver_status.h) are taken */
+#define DP_PORT_AWAITED 2u /* a front end was there before this data plane was: packets wait for it a while */
+
 enum dp_port_mode { DP_PORT_SERVER = 0, DP_PORT_CLIENT = 1 };
 
 struct dp_port_add {
@@ -83,6 +88,8 @@ struct dp_port_add {
 	uint16_t notify_packets;  /* and for so many packets; 0: the defaults of both */
 	uint16_t mtu;             /* offered as VIRTIO_NET_F_MTU; 0: not offered */
 	uint64_t features_off;    /* virtio feature bits not to offer */
+	uint32_t flags;           /* DP_PORT_* */
+	uint32_t zero;
 };
 
 struct dp_port_id {
@@ -123,6 +130,9 @@ struct dp_port_info {
 	uint8_t mac[6];      /* as the guest set it through the control queue; 0: unknown */
 	uint32_t peer_pid;   /* of the front end's process, 0: unknown */
 	uint32_t vm_state;   /* enum dp_vm_state, of that process, at this moment */
+	/* Of ports with DP_PORT_DRIVER. The last report of this connection, or of the one before until another comes. */
+	uint64_t driver_seen_ns; /* when it came, CLOCK_MONOTONIC; 0: never */
+	struct driver_status driver;
 };
 
 struct dp_flow_add {

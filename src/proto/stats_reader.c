@@ -48,6 +48,12 @@ const struct stats_field stats_worker_fields[] = {
 	{NULL, 0},
 };
 
+const struct stats_field stats_driver_fields[] = {
+	FIELD(stats_driver, rx_packets),   FIELD(stats_driver, rx_bytes),
+	FIELD(stats_driver, tx_packets),   FIELD(stats_driver, tx_bytes),
+	FIELD(stats_driver, rx_coalesced), {NULL, 0},
+};
+
 _Static_assert(sizeof(struct stats_port) % sizeof(uint64_t) == 0, "whole words");
 _Static_assert(sizeof(struct stats_worker) % sizeof(uint64_t) == 0, "whole words");
 
@@ -73,7 +79,9 @@ static int reader_check(struct stats_reader *reader)
 	reader->ports_max = load_relaxed(&header->ports_max);
 	reader->workers = load_relaxed(&header->workers);
 	reader->drops = load_relaxed(&header->drops);
-	if (reader->ports_max > DP_PORTS_MAX || reader->workers > STATS_WORKERS_MAX || reader->drops > STATS_DROPS_MAX)
+	reader->driver_drops = load_relaxed(&header->driver_drops);
+	if (reader->ports_max > DP_PORTS_MAX || reader->workers > STATS_WORKERS_MAX ||
+	    reader->drops > STATS_DROPS_MAX || reader->driver_drops > STATS_DRIVER_DROPS_MAX)
 		return -EPROTO;
 	reader->directory = segment_part(reader, load_relaxed(&header->directory_offset), reader->ports_max,
 					 sizeof(struct stats_directory));
@@ -81,7 +89,9 @@ static int reader_check(struct stats_reader *reader)
 				      sizeof(struct stats_worker));
 	reader->ports = segment_part(reader, load_relaxed(&header->ports_offset),
 				     (uint64_t)reader->workers * reader->ports_max, sizeof(struct stats_port));
-	if (reader->directory == NULL || reader->worker == NULL || reader->ports == NULL)
+	reader->drivers = segment_part(reader, load_relaxed(&header->drivers_offset), reader->ports_max,
+				       sizeof(struct stats_driver));
+	if (reader->directory == NULL || reader->worker == NULL || reader->ports == NULL || reader->drivers == NULL)
 		return -EPROTO;
 	return 0;
 }
@@ -139,6 +149,43 @@ int stats_reader_directory(const struct stats_reader *reader, uint32_t port, str
 	return -EAGAIN;
 }
 
+int stats_reader_find(const struct stats_reader *reader, const char *name)
+{
+	struct stats_directory entry;
+
+	for (uint32_t i = 0; i < reader->ports_max; i++) {
+		if (stats_reader_directory(reader, i, &entry) == 0 && strcmp(entry.name, name) == 0)
+			return (int)i;
+	}
+	return -ENOENT;
+}
+
+int stats_reader_driver(const struct stats_reader *reader, uint32_t port, struct stats_driver *entry)
+{
+	const struct stats_driver *shared;
+
+	if (port >= reader->ports_max)
+		return -ENOENT;
+	shared = &reader->drivers[port];
+	for (unsigned int i = 0; i < DIRECTORY_TRIES; i++) {
+		uint64_t before = load_acquire(&shared->sequence);
+
+		if (before & 1) {
+			cpu_relax();
+			continue;
+		}
+		memcpy(entry, shared, sizeof(*entry));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (load_relaxed(&shared->sequence) != before)
+			continue;
+		entry->kind[sizeof(entry->kind) - 1] = '\0';
+		entry->device[sizeof(entry->device) - 1] = '\0';
+		entry->mode[sizeof(entry->mode) - 1] = '\0';
+		return 0;
+	}
+	return -EAGAIN;
+}
+
 static void add_words(void *sum, const void *shared, size_t size)
 {
 	uint64_t *to = sum;
@@ -173,12 +220,21 @@ int stats_reader_worker(const struct stats_reader *reader, uint32_t worker, stru
 	return 0;
 }
 
+static void copy_name(const char names[][24], uint32_t count, uint32_t drop, char name[24])
+{
+	name[0] = '\0';
+	if (drop >= count)
+		return;
+	memcpy(name, names[drop], 24);
+	name[23] = '\0';
+}
+
 void stats_reader_drop_name(const struct stats_reader *reader, uint32_t drop, char name[24])
 {
-	_Static_assert(sizeof(reader->header->drop_names[0]) == 24, "a name's size");
-	name[0] = '\0';
-	if (drop >= reader->drops)
-		return;
-	memcpy(name, reader->header->drop_names[drop], 24);
-	name[23] = '\0';
+	copy_name(reader->header->drop_names, reader->drops, drop, name);
+}
+
+void stats_reader_driver_drop_name(const struct stats_reader *reader, uint32_t drop, char name[24])
+{
+	copy_name(reader->header->driver_drop_names, reader->driver_drops, drop, name);
 }

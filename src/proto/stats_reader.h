@@ -21,6 +21,7 @@ struct stats_field {
 
 extern const struct stats_field stats_port_fields[];   /* of struct stats_port, without drops */
 extern const struct stats_field stats_worker_fields[]; /* of struct stats_worker */
+extern const struct stats_field stats_driver_fields[]; /* of struct stats_driver: counters without drops */
 
 static inline uint64_t stats_field_value(const void *counters, const struct stats_field *field)
 {
@@ -34,9 +35,11 @@ struct stats_reader {
 	uint32_t ports_max;
 	uint32_t workers;
 	uint32_t drops;
+	uint32_t driver_drops;
 	const struct stats_directory *directory; /* [ports_max] */
 	const struct stats_worker *worker;       /* [workers] */
 	const struct stats_port *ports;          /* [workers][ports_max] */
+	const struct stats_driver *drivers;      /* [ports_max] */
 };
 
 /*
@@ -52,6 +55,12 @@ bool stats_reader_is_stale(const struct stats_reader *reader);
 /* Copies the directory entry of a port. -ENOENT: no such port, -EAGAIN: it is being written. */
 int stats_reader_directory(const struct stats_reader *reader, uint32_t port, struct stats_directory *entry) must_check;
 
+/* The index of the port of that name; -ENOENT. */
+int stats_reader_find(const struct stats_reader *reader, const char *name) must_check;
+
+/* Copies what the driver behind a port last said; strings are terminated. -ENOENT, -EAGAIN as above. */
+int stats_reader_driver(const struct stats_reader *reader, uint32_t port, struct stats_driver *entry) must_check;
+
 /* The counters of a port, summed over the workers; zero for a port that is not there. */
 void stats_reader_port(const struct stats_reader *reader, uint32_t port, struct stats_port *sum);
 
@@ -62,5 +71,6 @@ int stats_reader_worker(const struct stats_reader *reader, uint32_t worker, stru
 /* The name that the segment gives to drop reason `drop`, terminated; "" if it has no such reason.
  */
 void stats_reader_drop_name(const struct stats_reader *reader, uint32_t drop, char name[24]);
+void stats_reader_driver_drop_name(const struct stats_reader *reader, uint32_t drop, char name[24]);
 
 #endif

@@ -20,11 +20,13 @@
 #include "proto/datapath_proto.h"
 
 #define STATS_FILE_NAME   "stats"
-#define STATS_MAGIC       0x7374617473686c31ULL /* changes with the layout */
+#define STATS_MAGIC       0x7374617473686c32ULL /* changes with the layout */
 #define STATS_DROPS_MAX   40
 #define STATS_WORKERS_MAX 64
+#define STATS_DRIVER_DROPS_MAX 24
 
 _Static_assert((int)DROP_COUNT <= STATS_DROPS_MAX, "room for every drop reason");
+_Static_assert((int)DRIVER_DROP_COUNT <= STATS_DRIVER_DROPS_MAX, "room for every drop reason of drivers");
 
 struct stats_port {
 	uint64_t in_packets;
@@ -66,6 +68,32 @@ struct stats_directory {
 	uint64_t spare[2];
 } __attribute__((aligned(CACHE_LINE)));
 
+/*
+ * What the driver behind a port says of itself and its device (driver_status.h), as it came: zero at ports without one.
+ * Moments are those of CLOCK_MONOTONIC.
+ */
+struct stats_driver {
+	uint64_t sequence;     /* odd while the entry is written */
+	uint64_t connected_ns; /* since when somebody is connected; 0: nobody is */
+	uint64_t seen_ns;      /* when the last report came; 0: never. It may be of the last connection */
+	uint64_t reports;
+	uint64_t refused; /* commands that were none, or came too fast */
+	char kind[16];
+	char device[16];
+	char mode[32];
+	uint32_t link; /* 0 down, 1 up */
+	uint32_t queues;
+	uint32_t mtu;
+	uint32_t speed_mbps;
+	uint64_t rx_packets; /* from the device */
+	uint64_t rx_bytes;
+	uint64_t tx_packets; /* to the device */
+	uint64_t tx_bytes;
+	uint64_t rx_coalesced;
+	uint64_t spare[6];
+	uint64_t drops[STATS_DRIVER_DROPS_MAX];
+} __attribute__((aligned(CACHE_LINE)));
+
 struct stats_header {
 	uint64_t magic;
 	uint32_t ports_max;
@@ -80,8 +108,12 @@ struct stats_header {
 	uint64_t size;
 	uint64_t faults;    /* connections and rings quarantined since the start */
 	uint64_t vm_states; /* 1: there is an observer, and states of VMs and CPUs are known */
-	uint64_t spare[5];
+	uint64_t drivers_offset; /* struct stats_driver[ports_max] */
+	uint32_t driver_drops;   /* reasons in use */
+	uint32_t zero;
+	uint64_t spare[3];
 	char drop_names[STATS_DROPS_MAX][24];
+	char driver_drop_names[STATS_DRIVER_DROPS_MAX][24];
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Single writer: adds without a locked instruction, and no reader sees a torn value. */

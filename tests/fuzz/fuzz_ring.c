@@ -229,16 +229,26 @@ static void accept_mac(struct control_queue *queue, const uint8_t mac[6])
 	must_hold(!(mac[0] & 1));
 }
 
+static bool accept_status(struct control_queue *queue, const struct driver_status *status)
+{
+	(void)queue;
+	must_hold(status->version == DRIVER_STATUS_VERSION && status->link <= 1);
+	must_hold(strnlen(status->kind, sizeof(status->kind)) < sizeof(status->kind));
+	must_hold(strnlen(status->device, sizeof(status->device)) < sizeof(status->device));
+	must_hold(strnlen(status->mode, sizeof(status->mode)) < sizeof(status->mode));
+	return true;
+}
+
 static void serve_control(const struct guest_memory *memory, const struct vring_any *ring, uint64_t features,
 			  uint16_t base)
 {
-	static const struct control_queue_ops ops = {accept_pairs, accept_offloads, accept_mac};
+	static const struct control_queue_ops ops = {accept_pairs, accept_offloads, accept_mac, accept_status};
 	static struct control_queue queue;
 	bool call;
 
 	queue.ops = &ops;
 	control_queue_start(&queue, ring, memory, features, base);
-	control_queue_serve(&queue, &call);
+	control_queue_serve(&queue, ring->is_packed ? ring->packed.size : ring->split.size, &call);
 	if (ring->is_packed)
 		must_hold(vring_packed_index(queue.last_avail) < ring->packed.size);
 	else

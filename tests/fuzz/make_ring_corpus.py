@@ -150,6 +150,15 @@ def main():
                 desc(BASE + AT_DATA + 4, 1, WRITE))
     control.avail(AT_TX_AVAIL, 0, [0, 0])
     control.seed("control")
+
+    # A driver's report: version, link, queues, mtu, speed, kind, device, mode, counters, drops.
+    status = struct.pack("<BBHIII16s16s32s12Q", 1, 1, 1, 1500, 0, 0, b"tap", b"tap0", b"copy", *range(12))
+    report = Guest()
+    report.put(AT_DATA, bytes([0xD0, 0]) + status + b"\xaa")
+    report.put(AT_TX_DESC, desc(BASE + AT_DATA, 2 + len(status), NEXT, 1) +
+               desc(BASE + AT_DATA + 2 + len(status), 1, WRITE, 0))
+    report.avail(AT_TX_AVAIL, 0, [0])
+    report.seed("driver-report")
     packed_seeds(large, segments)
 
 

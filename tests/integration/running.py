@@ -62,10 +62,13 @@ def cli(*words):
 class Switch:
     """`lasthop run` in a directory of its own. Ports are named with their options; sockets are beside the directory."""
 
-    def __init__(self, top, *ports, options=(), dir_name="run"):
+    def __init__(self, top, *ports, options=(), dir_name="run", programs=None, env=None):
+        """programs: where they are, if not in the build directory; env: for them, besides ours."""
         self.top = pathlib.Path(top)
         self.dir = self.top / dir_name
         self.process = None
+        self.programs = pathlib.Path(programs or BUILD)
+        self.env = {**os.environ, **(env or {})}
         self.start(*ports, options=options)
 
     def socket(self, name):
@@ -73,14 +76,16 @@ class Switch:
 
     def spec(self, port):
         name, _, options = port.partition(",")
+        if "driver=" in options:
+            return port
         return f"{name}={self.socket(name)}" + ("," + options if options else "")
 
     def start(self, *ports, options=()):
-        argv = [program("lasthop"), "run", "--dir", str(self.dir), *options]
+        argv = [str(self.programs / "lasthop"), "run", "--dir", str(self.dir), *options]
         for port in ports:
             argv += ["--port", self.spec(port)]
         self.log = open(self.top / "switch.log", "ab")
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=self.log)
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=self.log, env=self.env)
         atexit.register(self.kill)
         line = self.process.stdout.readline()
         expect_equal(line, b"lasthop: ready\n", "the switch's first line")
@@ -110,6 +115,14 @@ class Switch:
 
     def port(self, name):
         return self.json("port", "show", name)["ports"][0]
+
+    def driver(self, name):
+        """What is known of the port's driver."""
+        return self.port(name)["driver"]
+
+    def said(self):
+        """All that it and its children have logged so far."""
+        return (self.top / "switch.log").read_text(errors="replace")
 
     def wait_state(self, name, state):
         wait_for(lambda: self.port(name)["state"] == state, f"port {name} {state}")

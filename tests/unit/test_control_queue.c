@@ -11,6 +11,7 @@
 #define WRITE     VRING_DESC_F_WRITE
 #define INDIRECT  VRING_DESC_F_INDIRECT
 #define SIZE      16u
+#define MOST      1000 /* commands at once */
 #define BASE      0xfffa /* indexes wrap early */
 #define ACK_AT    (GUEST_DATA + 0x8000u)
 #define EVENT_IDX VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX)
@@ -23,6 +24,7 @@ struct fixture {
 	uint16_t pairs;
 	uint64_t offloads;
 	uint8_t mac[6];
+	struct driver_status status;
 	bool stop_after;
 };
 
@@ -54,10 +56,26 @@ static void set_mac(struct control_queue *queue, const uint8_t mac[6])
 	memcpy(f->mac, mac, 6);
 }
 
+static bool driver_status(struct control_queue *queue, const struct driver_status *status)
+{
+	struct fixture *f = container_of(queue, struct fixture, queue);
+
+	f->calls++;
+	f->status = *status;
+	return !f->refuse;
+}
+
 static const struct control_queue_ops ops = {
 	.set_pairs = set_pairs,
 	.set_offloads = set_offloads,
 	.set_mac = set_mac,
+};
+
+static const struct control_queue_ops driver_ops = {
+	.set_pairs = set_pairs,
+	.set_offloads = set_offloads,
+	.set_mac = set_mac,
+	.driver_status = driver_status,
 };
 
 static int set_up_features(void **state, uint64_t features)
@@ -115,7 +133,7 @@ static void serve(struct fixture *f)
 {
 	bool call;
 
-	assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_OK);
+	assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_OK);
 }
 
 /* Lays a command out in pieces of `piece` bytes and offers it at `head`. */
@@ -256,7 +274,7 @@ static void chains_that_cannot_be_answered(void **state)
 
 	guest_desc(&f->guest, 6, guest_addr(GUEST_DATA), 8, NEXT, 6);
 	guest_offer(&f->guest, 6);
-	assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_LOOP);
+	assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_LOOP);
 	assert_int_equal(used_count(f), 4);
 }
 
@@ -266,12 +284,12 @@ static void an_index_that_jumps(void **state)
 	bool call;
 
 	f->guest.ring.avail->idx = (uint16_t)(BASE + SIZE + 1);
-	assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_AVAIL);
+	assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_AVAIL);
 	f->guest.ring.avail->idx = (uint16_t)(BASE - 1);
-	assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_AVAIL);
+	assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_AVAIL);
 	f->guest.ring.avail->idx = (uint16_t)(BASE + 1);
 	f->guest.ring.avail->ring[BASE & (SIZE - 1)] = SIZE;
-	assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_HEAD);
+	assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_HEAD);
 }
 
 /* A command may stop the queue; the next one is for the next start. */
@@ -301,11 +319,11 @@ static void calls_who_wants_to_be_called(void **state)
 		/* Called when its event is passed: the answer just expected, or one far away. */
 		*vring_split_used_event(&f->guest.ring) = (uint16_t)(BASE + i + (wanted ? 0 : 100));
 		offer_command(f, 0, rx, sizeof(rx), 3);
-		assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_OK);
+		assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_OK);
 		assert_int_equal(call, wanted);
 		/* And it must kick for the next one. */
 		assert_int_equal(*vring_split_avail_event(&f->guest.ring), (uint16_t)(BASE + i + 1));
-		assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_OK);
+		assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_OK);
 		assert_false(call);
 	}
 }
@@ -320,9 +338,99 @@ static void calls_by_flag(void **state)
 	for (uint16_t flag = 0; flag < 2; flag++) {
 		f->guest.ring.avail->flags = flag;
 		offer_command(f, 0, rx, sizeof(rx), 3);
-		assert_int_equal(control_queue_serve(&f->queue, &call), CHAIN_OK);
+		assert_int_equal(control_queue_serve(&f->queue, MOST, &call), CHAIN_OK);
 		assert_int_equal(call, !flag);
 	}
+}
+
+struct report {
+	uint8_t class;
+	uint8_t number;
+	struct driver_status status;
+} __attribute__((packed));
+
+static struct report good_report(void)
+{
+	return (struct report){
+		.class = DRIVER_CTRL_CLASS,
+		.number = DRIVER_CTRL_STATUS,
+		.status = {.version = DRIVER_STATUS_VERSION,
+			   .link = 1,
+			   .queues = 2,
+			   .mtu = 1500,
+			   .kind = "tap",
+			   .device = "tap0",
+			   .mode = "native, zero copy",
+			   .rx_packets = 7,
+			   .drops = {[DRIVER_DROP_BAD_FRAME] = UINT64_MAX}},
+	};
+}
+
+/* Only behind a port that has a driver. */
+static void reports_of_drivers(void **state)
+{
+	struct fixture *f = *state;
+	struct report report = good_report();
+
+	assert_int_equal(command(f, &report, sizeof(report)), VIRTIO_NET_ERR);
+	assert_int_equal(f->calls, 0);
+	f->queue.ops = &driver_ops;
+	assert_int_equal(command(f, &report, sizeof(report)), VIRTIO_NET_OK);
+	assert_memory_equal(&f->status, &report.status, sizeof(f->status));
+	f->refuse = true;
+	assert_int_equal(command(f, &report, sizeof(report)), VIRTIO_NET_ERR);
+	assert_int_equal(f->calls, 2);
+}
+
+static void reports_that_are_none(void **state)
+{
+	struct fixture *f = *state;
+	struct report report = good_report();
+
+	f->queue.ops = &driver_ops;
+	for (uint32_t size = 2; size < sizeof(report); size++)
+		assert_int_equal(command(f, &report, size), VIRTIO_NET_ERR);
+	report.number = 1;
+	assert_int_equal(command(f, &report, sizeof(report)), VIRTIO_NET_ERR);
+#define WRONG(change)                                                                  \
+	do {                                                                           \
+		report = good_report();                                                \
+		change;                                                                \
+		assert_int_equal(command(f, &report, sizeof(report)), VIRTIO_NET_ERR); \
+	} while (0)
+	WRONG(report.status.version = 0);
+	WRONG(report.status.version = DRIVER_STATUS_VERSION + 1);
+	WRONG(report.status.link = 2);
+	WRONG(report.status.reserved = 1);
+	WRONG(memset(report.status.kind, 'x', sizeof(report.status.kind)));
+	WRONG(memset(report.status.device, 'x', sizeof(report.status.device)));
+	WRONG(memset(report.status.mode, 'x', sizeof(report.status.mode)));
+	WRONG(report.status.device[1] = '\n');
+	WRONG(report.status.device[1] = '\x7f');
+	WRONG(report.status.mode[0] = '\xc3');
+	WRONG(report.status.mode[3] = '\x1b');
+	WRONG(report.status.kind[15] = 'x'); /* behind the end */
+#undef WRONG
+	assert_int_equal(f->calls, 0);
+}
+
+/* Who puts many commands into its ring does not get them all done at once. */
+static void no_more_than_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t rx[] = {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1};
+	bool call;
+
+	offer_command(f, 0, rx, sizeof(rx), 3);
+	for (unsigned int i = 1; i < 10; i++)
+		guest_offer(&f->guest, 0);
+	assert_int_equal(control_queue_serve(&f->queue, 4, &call), CHAIN_OK);
+	assert_true(call);
+	assert_int_equal(used_count(f), 4);
+	assert_int_equal(control_queue_serve(&f->queue, 4, &call), CHAIN_OK);
+	assert_int_equal(used_count(f), 8);
+	assert_int_equal(control_queue_serve(&f->queue, 4, &call), CHAIN_OK);
+	assert_int_equal(used_count(f), 10);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -339,6 +447,9 @@ int main(void)
 		TEST(stopped_by_a_command),
 		cmocka_unit_test_setup_teardown(calls_who_wants_to_be_called, set_up_events, tear_down),
 		TEST(calls_by_flag),
+		TEST(reports_of_drivers),
+		TEST(reports_that_are_none),
+		TEST(no_more_than_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -276,6 +276,32 @@ static void test_port_down(void **state)
 	assert_int_equal(fake->ports[1].macs.count, 0);
 }
 
+/* Who is not there is left out of floods, and in again at once. */
+static void test_port_silent(void **state)
+{
+	uint8_t mac[MAC_SIZE] = {0x52, 0x54, 0, 0, 0, 0x0a};
+
+	(void)state;
+	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
+	assert_string_equal(fake_send(fake, 0, A, B), "1 2 3");
+	forwarding_port_silent(&fake->fwd, &fake->ports[2], true, fake->now_ns);
+	fake->adds = 0;
+	forwarding_port_silent(&fake->fwd, &fake->ports[2], true, fake->now_ns);
+	assert_int_equal(fake->adds, 0);
+	assert_string_equal(fake_send(fake, 0, A, ALL), "1 3");
+	assert_string_equal(fake_send(fake, 0, A, B), "1 3");
+	forwarding_announce(&fake->fwd, 0, mac, fake->now_ns);
+	/* It may speak all the same, and is reached if it is known. */
+	assert_string_equal(fake_send(fake, 2, C, A), "0");
+	assert_string_equal(fake_send(fake, 0, A, C), "2");
+	forwarding_port_silent(&fake->fwd, &fake->ports[2], false, fake->now_ns);
+	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
+	forwarding_port_silent(&fake->fwd, &fake->ports[2], true, fake->now_ns);
+	forwarding_leave(&fake->fwd, &fake->ports[2], fake->now_ns);
+	fake_join(fake, "br0", 2, 8);
+	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
+}
+
 static void test_ageing(void **state)
 {
 	(void)state;
@@ -470,6 +496,10 @@ static void random_step(void)
 		if (fake->fwd.ports[port] != NULL)
 			forwarding_port_down(&fake->fwd, &fake->ports[port], fake->now_ns);
 		break;
+	case 6:
+		if (fake->fwd.ports[port] != NULL)
+			forwarding_port_silent(&fake->fwd, &fake->ports[port], rand() % 2, fake->now_ns);
+		break;
 	case 3:
 		fake_wait(fake, (unsigned int)rand() % 20);
 		break;
@@ -513,6 +543,7 @@ int main(void)
 		TEST(test_foreign_sources),
 		TEST(test_hairpin),
 		TEST(test_move),
+		TEST(test_port_silent),
 		TEST(test_move_storm),
 		TEST(test_mac_limit),
 		TEST(test_mac_flood),
