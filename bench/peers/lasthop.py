@@ -36,30 +36,29 @@ class Lasthop(Contender):
                            cores=self.placement.switch_cores)
         self.children.append(self.child)
         self.child.wait_for(lambda: READY in self.child.output(), f'line "{READY}"')
-        self._start_drivers()
+        self._await_devices()
         self.raise_containers()
 
     def _settings(self):
         # A station is refused beyond the limit, which is there to protect from floods.
         limit = ",mac-limit=65536" if self.point.stations > 1 else ""
-        ports = [f"--port={name}={self.socket(i)}{limit}" for i, name in enumerate(self.port_names)]
+        ports = [f"--port={self._port(i, name)}{limit}" for i, name in enumerate(self.port_names)]
         flows = ["--flows-max", 2 * self.point.flows] if self.point.flows > 100_000 else []
         return ["--workers", len(self.placement.switch_cores), *flows, *ports, *self.options]
 
-    def _start_drivers(self):
-        """A driver domain for each device."""
-        for index, end in enumerate(self.ends):
-            if end == "vm":
-                continue
-            name = self.port_names[index]
-            device, where, kind = (namespaces.INTERFACE, self.containers[index], "tap") if end == "tap" else \
-                (name, self.world, "af_xdp")
-            child = Child(self.lab, f"driver-{name}",
-                          [self.build / "lasthop-driver", "--port", self.socket(index), "--kind", kind, "--device", device,
-                           "--netns", namespaces.path(where), "--mtu", self.mtu], cores=self.placement.switch_cores)
-            self.children.append(child)
-            exists = Path(f"/proc/{where}/net/dev")
-            child.wait_for(lambda e=exists, d=device: f"{d}:" in e.read_text(), "device")
+    def _port(self, index, name):
+        """A port with a vhost-user socket, or with the driver domain of its device."""
+        end = self.ends[index]
+        if end == "vm":
+            return f"{name}={self.socket(index)}"
+        kind, device, where = ("tap", namespaces.INTERFACE, self.containers[index]) if end == "tap" else \
+            ("af_xdp", name, self.world)
+        return f"{name},driver={kind},device={device},netns={namespaces.path(where)},mtu={self.mtu}"
+
+    def _await_devices(self):
+        for index, pid in self.containers.items():
+            devices = Path(f"/proc/{pid}/net/dev")
+            self.child.wait_for(lambda d=devices: f"{namespaces.INTERFACE}:" in d.read_text(), "device")
 
     def settings(self):
         return {"workers": len(self.placement.switch_cores), "options": list(self.options)}
