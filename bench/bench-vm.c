@@ -111,7 +111,7 @@ static void start_vm(struct vm *vm)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == parent)
 		live(vm);
-	io_close(vm);
+	vm->io->close(vm);
 	_exit(0);
 }
 
@@ -192,7 +192,7 @@ static void finish(void)
 	for (unsigned int i = 0; i < vm_count; i++) {
 		if (!one_thread_polls())
 			pthread_join(vms[i].thread, NULL);
-		io_close(&vms[i]);
+		vms[i].io->close(&vms[i]);
 	}
 }
 

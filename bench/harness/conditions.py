@@ -41,4 +41,8 @@ CONDITIONS = {c.name: c for c in (
               mode="irq", vms="all", ours="all"),
     Condition("kept-off", "as consolidated, but VMs are kept off a polling switch's core",
               mode="irq", vms="all", ours="all", vms_beside_poller="first"),
+    Condition("nic", "a VM that sleeps, programs in namespaces, lasthop and its drivers on all cores; a polling switch "
+              "alone on the last", mode="irq", vms="all", ours="all", vms_beside_poller="first"),
+    Condition("nic-polling", "a polling VM and a program in a namespace, one thread on the first core; every switch, with "
+              "its drivers, alone on the last", mode="poll", vms="first", ours="last"),
 )}

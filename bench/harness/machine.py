@@ -75,34 +75,49 @@ def regime(before_ns, after_ns):
 
 
 def _busy_ns():
-    """CPU time all processes used since boot, and what the host took (steal), in nanoseconds."""
+    """CPU time used since boot by everything, and what the host took (steal), in nanoseconds."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     with open("/proc/stat", encoding="ascii") as f:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, f.readline().split()[1:9])
     return (user + nice + system + irq + softirq) * tick_ns, steal * tick_ns
 
 
+def _softirq_threads():
+    """The kernel's threads that handle network packets when nobody's time is left for it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text(encoding="ascii", errors="replace").startswith("ksoftirqd/"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
 class CpuWatch(threading.Thread):
     """Samples CPU times four times a second, so that they can be cut to the interval the generator measured.
 
     `switch` and `vms` are roots: their descendants count with them. What neither of them nor this process used
-    belongs to others.
+    belongs to others; with `devices` but for the kernel's softirq threads, which then work for what is measured. `machine` is
+    all that anything used, this process aside: interrupts that hit an idle core are in it and in nobody's time.
     """
 
     PERIOD = 0.25
 
-    def __init__(self, switch, vms):
+    def __init__(self, switch, vms, devices=False):
         super().__init__(daemon=True)
         self.switch, self.vms = list(switch), list(vms)
+        self.kernel = _softirq_threads() if devices else []
         self.samples = []
         self.over = threading.Event()
 
     def sample(self):
         switch = cpu_ns(with_descendants(self.switch))
         vms = cpu_ns(with_descendants(self.vms))
+        kernel = cpu_ns(self.kernel)
         busy, steal = _busy_ns()
-        own = time.process_time_ns()
-        self.samples.append((time.monotonic_ns(), switch, vms, max(0, busy - switch - vms - own), steal))
+        machine = busy - time.process_time_ns()
+        self.samples.append((time.monotonic_ns(), switch, vms, machine - switch - vms - kernel, steal, machine))
 
     def run(self):
         while not self.over.wait(self.PERIOD):
@@ -113,11 +128,11 @@ class CpuWatch(threading.Thread):
         self.join()
 
     def shares(self, start_ns, end_ns):
-        """Cores used in the interval by switch, vms, others, host: 1.0 is one core all the time."""
+        """Cores used in the interval by switch, vms, others, host, all: 1.0 is one core all the time."""
         within = [s for s in self.samples if start_ns <= s[0] <= end_ns]
         if len(within) < 2:
             raise BenchError("the measured interval is too short to read CPU times in it")
         first, last = within[0], within[-1]
         wall = last[0] - first[0]
-        switch, vms, others, host = ((b - a) / wall for a, b in zip(first[1:], last[1:]))
-        return {"switch": switch, "vms": vms, "others": max(0.0, others), "host": host}
+        switch, vms, others, host, machine = ((b - a) / wall for a, b in zip(first[1:], last[1:]))
+        return {"switch": switch, "vms": vms, "others": max(0.0, others), "host": host, "machine": machine}

@@ -39,6 +39,15 @@ class Sample:
         return self.cpu["switch"] * 1e9 / self.packets_per_s if self.packets_per_s else None
 
     @property
+    def machine_ns_per_packet(self):
+        """With the time of those who send and receive, and of the kernel on nobody's behalf."""
+        return self.cpu["machine"] * 1e9 / self.packets_per_s if self.packets_per_s and "machine" in self.cpu else None
+
+    @property
+    def machine_ns_per_gigabyte(self):
+        return self.cpu["machine"] * 1e9 / (self.bits_per_s / 8e9) if self.bits_per_s and "machine" in self.cpu else None
+
+    @property
     def cpu_ns_per_gigabyte(self):
         return self.cpu["switch"] * 1e9 / (self.bits_per_s / 8e9) if self.bits_per_s else None
 
@@ -102,7 +111,7 @@ def measure(contender, generator, point, seconds, helper):
     before = machine.handover_ns(helper)
     with neighbours(contender.lab, point.busy) as hogs:
         vm = generator.start(contender, point, seconds, contender.placement.vm_cores)
-        watch = CpuWatch(contender.pids(), [vm.pid, *hogs])
+        watch = CpuWatch(contender.pids(), [vm.pid, *hogs], point.with_devices)
         watch.start()
         try:
             answer = generator.result()

@@ -41,11 +41,16 @@ class Point:
     rx_ring: int = 256       # descriptors; a 64 KiB segment takes 17 buffers
     busy: bool = False       # a process that only computes on each core: an unwilling neighbour
     streams: tuple = ()      # TCP between Linux guests, with so many streams each time
+    ends: tuple = ()         # what is behind each port: a vm, or a container by its tap, or by a veth and xdp; (): VMs
 
     @property
     def offloads(self):
         """Needs segmentation offload passed through."""
-        return self.size >= 9000 or bool(self.streams)
+        return "xdp" not in self.ends and (self.size >= 9000 or bool(self.streams))
+
+    @property
+    def with_devices(self):
+        return any(end != "vm" for end in self.ends)
 
     @property
     def mode(self):
@@ -142,7 +147,20 @@ def _cpu():
     yield Point("consolidated/cpu-1M", "consolidated", kind="cpu", rate=1_000_000)
 
 
+def _nic():
+    """A VM and a container, one sends and the other receives; and two containers."""
+    for device in ("tap", "xdp"):
+        # AF_XDP has no segments longer than its frames.
+        sizes = (("64", 64), ("1518", 1518)) + (("64k", SEGMENT),) * (device == "tap")
+        for ends in (("vm", device), (device, "vm")):
+            for name, size in sizes:
+                yield Point(f'nic/{"-".join(ends)}-{name}', "nic", size, ends=ends)
+            yield Point(f'nic-polling/{"-".join(ends)}-64', "nic-polling", ends=ends)
+        yield Point(f"nic/vm-{device}-rtt", "nic", kind="rtt", pings=1, ends=("vm", device))
+        yield Point(f"nic/{device}-{device}-tcp", "nic", SEGMENT, streams=(1, 4), ends=(device, device))
+
+
 POINTS = {p.name: p for p in (
     *_polling(), *_sleeping("shared"), *_sleeping("free"), *_consolidated("consolidated"), *_consolidated("kept-off"),
-    *_cpu(), Point("polling/tcp", "polling", SEGMENT, streams=(1, 4)),
+    *_cpu(), *_nic(), Point("polling/tcp", "polling", SEGMENT, streams=(1, 4)),
 )}

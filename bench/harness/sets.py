@@ -40,6 +40,9 @@ SETS = {s.name: s for s in (
         ("polling/64", "shared/64", "shared/rtt", "shared/rtt-busy", "free/64", "free/rtt", "consolidated/64",
          "consolidated/rtt-load"),
         contenders=("lasthop", *PLACEMENT), repetitions=3),
+    Set("drivers", "a VM and a container, by TAP and by AF_XDP; TCP between containers",
+        tuple(name for name, point in POINTS.items() if point.with_devices),
+        contenders=("lasthop", "ovs-dpdk", "kernel")),
     Set("full", "every point and every contender",
         tuple(POINTS), contenders=("lasthop", "ovs-dpdk", "testpmd-io", "kernel", "memcpy")),
 )}

@@ -35,6 +35,8 @@ def _figures(samples):
         "rtt_ns": {name: mid(r[name] for r in rtt) for name in ("median", "p99", "p99.9")} if rtt else None,
         "cpu_ns_per_packet": mid(s.cpu_ns_per_packet for s in samples),
         "cpu_ns_per_gigabyte": mid(s.cpu_ns_per_gigabyte for s in samples),
+        "machine_ns_per_packet": mid(s.machine_ns_per_packet for s in samples),
+        "machine_ns_per_gigabyte": mid(s.machine_ns_per_gigabyte for s in samples),
         "cpu_switch": mid(s.cpu["switch"] for s in samples),
         "loss": mid(s.loss for s in samples),
         "samples": len(samples),
@@ -56,6 +58,13 @@ COLUMNS = (  # heading, width, how a median shows it
     ("cores", 8, lambda m: f'{m["cpu_switch"]:.2f}' if m["cpu_switch"] >= 0.1 else f'{m["cpu_switch"]:.5f}'),
     ("lost", 7, lambda m: f'{m["loss"]:.1%}' if m["loss"] >= 0.0005 else ""),
 )
+# Where the kernel works for the switch on others' time, the whole machine's says what it costs.
+DEVICE_COLUMNS = (
+    *COLUMNS[:4],
+    ("all/pkt", 9, lambda m: m["machine_ns_per_packet"] and f'{m["machine_ns_per_packet"]:.0f}'),
+    ("all/GB", 8, lambda m: m["machine_ns_per_gigabyte"] and f'{m["machine_ns_per_gigabyte"] / 1e6:.0f}'),
+    *COLUMNS[4:],
+)
 RTT_COLUMNS = (
     ("median µs", 10, lambda m: f'{m["rtt_ns"]["median"] / 1e3:.2f}'),
     ("p99", 9, lambda m: f'{m["rtt_ns"]["p99"] / 1e3:.2f}'),
@@ -75,7 +84,7 @@ def render(samples):
 
 
 def _block(condition, kind, rows):
-    columns = RTT_COLUMNS if kind == "rtt" else COLUMNS
+    columns = RTT_COLUMNS if kind == "rtt" else DEVICE_COLUMNS if condition.startswith("nic") else COLUMNS
     head = f'{"point":17}{"cache":6}{"contender":31}' + "".join(f"{name:>{width}}" for name, width, _ in columns) + \
         f'{"n":>3}{OURS + "/it":>12}'
     lines = [f"{condition}, {HEADINGS[kind]}: {CONDITIONS[condition].text}", head, "-" * len(head)]

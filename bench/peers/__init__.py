@@ -5,9 +5,9 @@ from .base import Contender
 from .kernel import Kernel
 from .lasthop import VARIANTS, Lasthop
 from .memcpy import Memcpy
-from .ovs import OvsDpdk
+from .ovs import OvsDpdk, OvsNetTap
 from .testpmd import Testpmd
 
-CONTENDERS = {c.name: c for c in (Lasthop, OvsDpdk, Testpmd, Kernel, Memcpy, *VARIANTS)}
+CONTENDERS = {c.name: c for c in (Lasthop, OvsDpdk, OvsNetTap, Testpmd, Kernel, Memcpy, *VARIANTS)}
 
 __all__ = ["CONTENDERS", "Contender"]

@@ -12,6 +12,7 @@ dpdkvhostuserclient mode connects to the VMM) or must not.
 from pathlib import Path
 
 import lab
+from harness import namespaces
 from harness.conditions import CONDITIONS
 from harness.machine import Hugepages
 from harness.process import Child
@@ -36,6 +37,10 @@ class Contender:
         self.children = []
         self.hugepages = Hugepages(self.hugepages_mib)
         self.port_names = [f"p{i}" for i in range(point.ports)]
+        self.ends = point.ends or ("vm",) * point.ports
+        self.mtu = namespaces.MTU_TCP if point.streams else namespaces.MTU
+        self.containers = {}  # port's index: process id of who holds the namespace
+        self.world = None     # ... where the switch is, and the devices that are not in a container
 
     @classmethod
     def skips(cls, point):
@@ -69,7 +74,25 @@ class Contender:
         return self.dir / f"{self.port_names[index]}.sock"
 
     def sockets(self):
-        return [self.socket(i) for i in range(len(self.port_names))]
+        """What is behind each port, in the words of bench_vm."""
+        return [self.socket(i) if end == "vm" else f"netns:{self.containers[i]}" for i, end in enumerate(self.ends)]
+
+    def make_containers(self):
+        """Namespaces for the ends that want one, and for the switch: the machine's own is left as it is."""
+        if not self.point.with_devices:
+            return
+        self.world = namespaces.namespace(self.lab, "world")
+        for index, end in enumerate(self.ends):
+            if end != "vm":
+                self.containers[index] = namespaces.namespace(self.lab, self.port_names[index])
+            if end == "xdp":
+                namespaces.veth(self.world, self.port_names[index], self.containers[index], self.mtu)
+
+    def raise_containers(self):
+        """When their interfaces are there. What passes AF_XDP is sent as it is, so its checksums must be there."""
+        for index, pid in self.containers.items():
+            namespaces.raise_interface(pid, index if self.point.streams else None,
+                                       checksums=self.ends[index] != "xdp")
 
     def uml_socket(self, index):
         """A socket that listens, for a front end that accepts all it is offered and waits for ever on what is not served."""

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The kernel's own way between two containers: a bridge and a veth pair for each, in network namespaces.
 
-No VM and no vhost: bench_kernel's "VMs" are programs with AF_PACKET sockets, 32 frames a system call, so a frame is copied
+No VM and no vhost: the "VMs" are programs with AF_PACKET sockets, 32 frames a system call, so a frame is copied
 from the program into a socket buffer and out of one, and passes the bridge without a copy; TCP is iperf3 in two
-namespaces. All of it runs on the senders' and receivers' own time and on the cores of VMs and switch together; its CPU
-time is that of the programs, which cannot be told from the bridge's. The namespaces belong to processes that only wait,
-and vanish with them.
+namespaces. Where a point has both a VM and a container, the VM is what a VMM does on a kernel without vhost-net: a TAP
+device on the bridge, a system call a frame. All of it runs on the senders' and receivers' own time and on the cores of VMs
+and switch together; its CPU time is that of the programs, which cannot be told from the bridge's.
 """
 
-from harness import machine
+from harness import machine, namespaces
 from harness.generator import BenchVm
-from harness.process import Child, run
 from .base import Contender
-
-MTU = 1504  # 1518 bytes are the largest frame with its check sum; here they are a frame without
 
 
 class Kernel(Contender):
@@ -23,7 +20,7 @@ class Kernel(Contender):
 
     @classmethod
     def skips(cls, point):
-        if point.streams:
+        if point.streams and not point.ends:
             return "TCP between containers is not TCP between VMs"
         if point.packed:
             return "it has no rings"
@@ -32,32 +29,23 @@ class Kernel(Contender):
     def start(self):
         cores = machine.cores()
         self.placement = machine.Placement(cores, cores, cores)
-        bridge = self._namespace("bridge")
-        self._ip(bridge, "link", "add", "br0", "type", "bridge")
-        self._ip(bridge, "link", "set", "br0", "up")
-        self.holders = []
+        self.world = bridge = namespaces.namespace(self.lab, "bridge")
+        namespaces.ip(bridge, "link", "add", "br0", "type", "bridge")
+        namespaces.ip(bridge, "link", "set", "br0", "up")
         for index, name in enumerate(self.port_names):
-            pid = self._namespace(name)
-            self._ip(bridge, "link", "add", name, "mtu", MTU, "type", "veth",
-                     "peer", "name", "eth0", "mtu", MTU, "netns", pid)
-            self._ip(bridge, "link", "set", name, "master", "br0", "up")
-            self._ip(pid, "link", "set", "eth0", "address", f"52:54:00:00:00:{index:02x}", "up")
-            self.holders.append(pid)
-
-    def _namespace(self, name):
-        """Process id of one that holds a network namespace. Without IPv6, whose own frames would be counted."""
-        script = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6; " \
-            "echo there; exec sleep 3600"
-        child = Child(self.lab, f"ns-{name}", ["unshare", "--net", "sh", "-c", script])
-        child.wait_for(lambda: "there" in child.output(), "namespace")
-        return child.pid
-
-    @staticmethod
-    def _ip(pid, *words):
-        run(["nsenter", "-t", pid, "--net", "ip", *words])
+            if self.point.ends and self.ends[index] == "vm":
+                namespaces.ip(bridge, "tuntap", "add", name, "mode", "tap", "vnet_hdr")
+                namespaces.ip(bridge, "link", "set", name, "mtu", self.mtu, "up")
+            else:
+                self.containers[index] = namespaces.namespace(self.lab, name)
+                namespaces.veth(bridge, name, self.containers[index], self.mtu)
+            namespaces.ip(bridge, "link", "set", name, "master", "br0", "up")
+        for index, pid in self.containers.items():
+            namespaces.raise_interface(pid, index if self.point.streams else None)
 
     def sockets(self):
-        return self.holders
+        return [f"netns:{self.containers[i]}" if i in self.containers else f"tap:{self.world}:{name}"
+                for i, name in enumerate(self.port_names)]
 
     def pids(self):
         return []
@@ -65,6 +53,6 @@ class Kernel(Contender):
     def generator(self, default):
         # One thread for all would have only one core.
         extra = ["--threads"] if self.point.mode == "poll" else []
-        made = BenchVm(self.build / "bench" / "bench_kernel", extra)
+        made = BenchVm(self.build / "bench" / "bench_vm", extra)
         made.check()
         return made

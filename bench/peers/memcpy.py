@@ -10,7 +10,7 @@ class Memcpy(Contender):
 
     @classmethod
     def skips(cls, point):
-        plain = point.condition == "polling" and point.kind == "rate" and point.ports == 2 and not point.packed
+        plain = point.condition == "polling" and not point.ends and point.kind == "rate" and point.ports == 2 and not point.packed
         return "" if plain and point.flows == 1 and point.direction == "one" and not point.streams else \
             "it only copies, for one pair of polling VMs, one way"
 

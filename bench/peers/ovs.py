@@ -11,11 +11,15 @@ DPDK runs with --in-memory: hugepages come anonymously, without a hugetlbfs moun
 Ports are of the recommended type, dpdkvhostuserclient: the VMM owns the socket, OVS connects and reconnects. The
 deprecated dpdkvhostuser would listen, but offers no segmentation (DPDK then misses external buffers); so a front end that
 can only connect, as User-mode Linux, is joined to it by meet.py.
+
+Devices: a veth is a port of type afxdp, its other end in the container. A TAP device is made by OVS and then moved into the
+container's namespace.
 """
 
 import os
 from pathlib import Path
 
+from harness import namespaces
 from harness.machine import core_mask
 from harness.process import BenchError, Child, Unavailable, run
 from .base import Contender
@@ -32,6 +36,7 @@ class OvsDpdk(Contender):
     name = "ovs-dpdk"
     vm_is_server = True
     hugepages_mib = SOCKET_MEM_MIB
+    tap = "type=tap"  # what makes a TAP device; its name there is the port's
 
     def start(self):
         for path in (SCHEMA, VSWITCHD):
@@ -40,11 +45,13 @@ class OvsDpdk(Contender):
         # RUNTIME_DIRECTORY: where DPDK puts what would else stay in /var/run/dpdk.
         self.env = dict.fromkeys(("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "RUNTIME_DIRECTORY"),
                                  self.dir)
+        self.make_containers()
         self._start_database()
         self._start_vswitchd()
         self._vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
                     f"other_config:mac-table-size={MACS_MAX}")
         self._add_ports()
+        self._place_devices()
 
     def _start_database(self):
         db = self.dir / "conf.db"
@@ -76,21 +83,38 @@ class OvsDpdk(Contender):
     def _start_vswitchd(self):
         # Not pinned by us: OVS places its threads by the two masks, and must be allowed to.
         self.vswitchd = Child(self.lab, "vswitchd",
-                              [VSWITCHD, f"unix:{self.db_socket}", "--no-chdir",
-                               f"--unixctl={self.dir}/vswitchd.ctl"],
+                              self._where() + [VSWITCHD, f"unix:{self.db_socket}", "--no-chdir",
+                                               f"--unixctl={self.dir}/vswitchd.ctl"],
                               env=self.env)
         self.children.append(self.vswitchd)
+
+    def _where(self):
+        return namespaces.inside(self.world) if self.world else []
 
     def _add_ports(self):
         words = []
         for index, port in enumerate(self.port_names):
-            words += ["--", "add-port", "br0", port, "--", "set", "Interface", port, "type=dpdkvhostuserclient",
-                      f"options:vhost-server-path={self.socket(index)}"]
+            kind = {"vm": ["type=dpdkvhostuserclient", f"options:vhost-server-path={self.socket(index)}"],
+                    "xdp": ["type=afxdp"],
+                    "tap": self._tap(port)}[self.ends[index]]
+            words += ["--", "add-port", "br0", port, "--", "set", "Interface", port, *kind, f"mtu_request={self.mtu}"]
         self._vsctl(*words)
         for port in self.port_names:
             error = self._vsctl("get", "Interface", port, "error").strip()
             if error not in ("[]", '""'):
                 raise BenchError(f"{self.name}: port {port}: {error}")
+
+    def _tap(self, port):
+        # DPDK's TAP driver wants as many receive queues as transmit queues, of which OVS has one a PMD and one for the rest.
+        queues = len(self.placement.switch_cores) + 1
+        return [word.format(port=port, queues=queues) for word in self.tap.split()]
+
+    def _place_devices(self):
+        for index, port in enumerate(self.port_names):
+            if self.ends[index] == "tap":
+                namespaces.ip(self.world, "link", "set", port, "netns", self.containers[index],
+                              "name", namespaces.INTERFACE)
+        self.raise_containers()
 
     def uml_socket(self, index):
         return self.masked_socket(index, MEET)
@@ -111,3 +135,13 @@ class OvsDpdk(Contender):
 
     def settings(self):
         return {"configuration": self._configuration()}
+
+
+class OvsNetTap(OvsDpdk):
+    """... with DPDK's own driver for TAP devices."""
+    name = "ovs-dpdk-net-tap"
+    tap = "type=dpdk options:dpdk-devargs=net_tap_{port},iface={port} options:n_rxq={queues}"
+
+    @classmethod
+    def skips(cls, point):
+        return "" if "tap" in point.ends else "it has no TAP device"

@@ -21,6 +21,8 @@ class Testpmd(Contender):
 
     @classmethod
     def skips(cls, point):
+        if point.with_devices:
+            return "it is measured between VMs only"
         if point.topology != "pairs" or point.idle or point.ports > 8:
             return "it is no switch: it joins ports in pairs, up to four"
         return "packed rings are not offered to our front end by DPDK 22.11" if point.packed else ""

@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A VM's device is a network interface of the kernel: its path is the process id of whoever holds
- * the network namespace, in which the interface is called eth0. Frames pass through AF_PACKET
- * sockets, 32 a system call; 64 KiB segments with a virtio-net header, as the kernel's own TCP would
- * hand them down. This is what bench_kernel measures the kernel's bridge with: no VM, no copy into
- * guest memory, but two copies between socket buffers and the program.
+ * What is no VM with vhost: a device of the kernel, in the network namespace of the process that the path names.
+ *
+ * netns:PID is a program in a container, whose interface is eth0: frames pass through an AF_PACKET
+ * socket, 32 a system call; 64 KiB segments with a virtio-net header, as the kernel's own TCP would
+ * hand them down. There are two copies between socket buffers and the program.
+ *
+ * tap:PID:NAME is a VM of a machine without vhost-net, as its VMM sees it: a TAP device with virtio-net headers,
+ * a system call a frame. The copy between the VMM and the guest's memory, which is one and the
+ * same with vhost-user, is left out in its favour.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -30,6 +37,7 @@ struct device {
 	int fd;
 	uint32_t header; /* bytes of the virtio-net header, if any */
 	uint32_t stride;
+	bool tap;
 	uint8_t *buffers; /* BATCH_MAX to send, BATCH_MAX to receive */
 	struct mmsghdr messages[2 * BATCH_MAX];
 	struct iovec iov[2 * BATCH_MAX];
@@ -42,21 +50,29 @@ static struct device *device_of(const struct vm *vm)
 	return &devices[vm->number];
 }
 
-static void enter_namespace(const struct vm *vm)
+/* Returns the interface's name. */
+static const char *enter_namespace(const struct vm *vm)
 {
-	char path[64];
+	const char *name = INTERFACE;
+	char path[64], *end;
+	unsigned long pid = strtoul(strchr(vm->path, ':') + 1, &end, 10);
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%s/ns/net", vm->path);
+	if (vm->io == &io_tap && *end == ':')
+		name = end + 1;
+	else if (*end)
+		fail("%s: after the colon comes a process id", vm->path);
+	snprintf(path, sizeof(path), "/proc/%lu/ns/net", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || setns(fd, CLONE_NEWNET))
 		fail("%s: %s", path, strerror(errno));
 	close(fd);
+	return name;
 }
 
 static void make_buffers(struct device *device)
 {
-	device->header = opt.gso ? sizeof(struct virtio_net_hdr) : 0;
+	device->header = opt.gso || device->tap ? sizeof(struct virtio_net_hdr) : 0;
 	device->stride = (uint32_t)align_up(device->header + max(opt.size, 2048u), CACHE_LINE);
 	device->buffers = calloc(2 * BATCH_MAX, device->stride);
 	if (!device->buffers)
@@ -70,15 +86,14 @@ static void make_buffers(struct device *device)
 		device->iov[i].iov_len = device->stride;
 }
 
-void io_open(struct vm *vm)
+static void socket_open(struct vm *vm)
 {
 	struct device *device = device_of(vm);
 	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	int one = 1, bytes = SOCKET_BYTES;
 
-	enter_namespace(vm);
+	address.sll_ifindex = (int)if_nametoindex(enter_namespace(vm));
 	device->fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	address.sll_ifindex = (int)if_nametoindex(INTERFACE);
 	if (device->fd < 0 || !address.sll_ifindex)
 		fail("%s: no socket on " INTERFACE ": %s", vm->path, strerror(errno));
 	make_buffers(device);
@@ -92,13 +107,47 @@ void io_open(struct vm *vm)
 		fail("%s: the socket on " INTERFACE ": %s", vm->path, strerror(errno));
 }
 
-void io_close(struct vm *vm)
+static void tap_open(struct vm *vm)
+{
+	struct device *device = device_of(vm);
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	const char *name = enter_namespace(vm);
+	unsigned int offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+
+	device->tap = true;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	device->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (device->fd < 0 || ioctl(device->fd, TUNSETIFF, &request) || ioctl(device->fd, TUNSETOFFLOAD, offloads))
+		fail("%s: no TAP device: %s", vm->path, strerror(errno));
+	make_buffers(device);
+}
+
+/* As sendmmsg() and recvmmsg() do. */
+static int exchange(const struct device *device, struct mmsghdr *messages, unsigned int max, bool send)
+{
+	unsigned int n = 0;
+
+	if (!device->tap)
+		return send ? sendmmsg(device->fd, messages, max, 0) : recvmmsg(device->fd, messages, max, 0, NULL);
+	for (; n < max; n++) {
+		const struct iovec *iov = messages[n].msg_hdr.msg_iov;
+		ssize_t size = send ? write(device->fd, iov->iov_base, iov->iov_len) :
+				      read(device->fd, iov->iov_base, iov->iov_len);
+
+		if (size < 0)
+			break;
+		messages[n].msg_len = (unsigned int)size;
+	}
+	return n > 0 ? (int)n : -1;
+}
+
+static void kernel_close(struct vm *vm)
 {
 	close(device_of(vm)->fd);
 	free(device_of(vm)->buffers);
 }
 
-void io_say(struct vm *vm, const uint8_t *frame, uint32_t size)
+static void kernel_say(struct vm *vm, const uint8_t *frame, uint32_t size)
 {
 	struct device *device = device_of(vm);
 	struct virtio_net_hdr header = {0};
@@ -109,15 +158,15 @@ void io_say(struct vm *vm, const uint8_t *frame, uint32_t size)
 	memcpy(copy, frame, size);
 	iov[1].iov_base = copy;
 	/* Said again until it is heard. */
-	if (sendmsg(device->fd, &message, 0) < 0)
+	if ((device->tap ? writev(device->fd, iov, 2) : sendmsg(device->fd, &message, 0)) < 0)
 		return;
 }
 
-unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
+static unsigned int kernel_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
 {
 	struct device *device = device_of(vm);
 	struct mmsghdr *messages = device->messages + BATCH_MAX;
-	int n = recvmmsg(device->fd, messages, BATCH_MAX, 0, NULL);
+	int n = exchange(device, messages, BATCH_MAX, false);
 	unsigned int heard = 0;
 
 	for (int i = 0; i < n; i++) {
@@ -129,12 +178,14 @@ unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
 	return heard;
 }
 
-void io_prepare(struct vm *vm)
+static void kernel_prepare(struct vm *vm)
 {
 	struct device *device = device_of(vm);
 	struct virtio_net_hdr header;
 
-	frame_gso_header(&header);
+	memset(&header, 0, sizeof(header));
+	if (opt.gso)
+		frame_gso_header(&header);
 	for (unsigned int i = 0; i < BATCH_MAX; i++) {
 		uint8_t *at = device->iov[i].iov_base;
 
@@ -143,7 +194,7 @@ void io_prepare(struct vm *vm)
 	}
 }
 
-int io_send(struct vm *vm, unsigned int max)
+static int kernel_send(struct vm *vm, unsigned int max)
 {
 	struct device *device = device_of(vm);
 	bool differ = frame_differs(vm);
@@ -151,7 +202,7 @@ int io_send(struct vm *vm, unsigned int max)
 
 	for (unsigned int i = 0; differ && i < max; i++)
 		frame_next(vm, (uint8_t *)device->iov[i].iov_base + device->header);
-	n = sendmmsg(device->fd, device->messages, max, 0);
+	n = exchange(device, device->messages, max, true);
 	if (n < 0 && errno != EAGAIN && errno != ENOBUFS)
 		fail("%s: send: %s", vm->path, strerror(errno));
 	if (n > 0)
@@ -159,16 +210,16 @@ int io_send(struct vm *vm, unsigned int max)
 	return max(n, 0);
 }
 
-void io_finish_send(struct vm *vm)
+static void kernel_finish_send(struct vm *vm)
 {
 	(void)vm; /* nothing is under way: the call that sends returns when it is sent */
 }
 
-int io_receive(struct vm *vm)
+static int kernel_receive(struct vm *vm)
 {
 	struct device *device = device_of(vm);
 	struct mmsghdr *messages = device->messages + BATCH_MAX;
-	int n = recvmmsg(device->fd, messages, opt.batch, 0, NULL);
+	int n = exchange(device, messages, opt.batch, false);
 	unsigned int frames = 0;
 
 	if (n < 0 && errno != EAGAIN)
@@ -190,14 +241,14 @@ int io_receive(struct vm *vm)
 	return vm->pings ? (int)frames : max(n, 0);
 }
 
-bool io_discard(struct vm *vm)
+static bool kernel_discard(struct vm *vm)
 {
 	struct device *device = device_of(vm);
 
-	return recvmmsg(device->fd, device->messages + BATCH_MAX, BATCH_MAX, 0, NULL) > 0;
+	return exchange(device, device->messages + BATCH_MAX, BATCH_MAX, false) > 0;
 }
 
-void io_wait(struct vm *vm, bool transmit, uint64_t ns)
+static void kernel_wait(struct vm *vm, bool transmit, uint64_t ns)
 {
 	struct pollfd pfd = {.fd = device_of(vm)->fd, .events = POLLIN};
 	struct timespec ts = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
@@ -206,3 +257,29 @@ void io_wait(struct vm *vm, bool transmit, uint64_t ns)
 		pfd.events |= POLLOUT;
 	ppoll(&pfd, 1, &ts, NULL);
 }
+
+const struct io io_socket = {
+	.open = socket_open,
+	.close = kernel_close,
+	.say = kernel_say,
+	.hear = kernel_hear,
+	.prepare = kernel_prepare,
+	.send = kernel_send,
+	.finish_send = kernel_finish_send,
+	.receive = kernel_receive,
+	.discard = kernel_discard,
+	.wait = kernel_wait,
+};
+
+const struct io io_tap = {
+	.open = tap_open,
+	.close = kernel_close,
+	.say = kernel_say,
+	.hear = kernel_hear,
+	.prepare = kernel_prepare,
+	.send = kernel_send,
+	.finish_send = kernel_finish_send,
+	.receive = kernel_receive,
+	.discard = kernel_discard,
+	.wait = kernel_wait,
+};

@@ -15,7 +15,7 @@
 
 #define SAMPLE 8 /* one frame in so many is read */
 
-void io_open(struct vm *vm)
+static void vhost_open(struct vm *vm)
 {
 	uint32_t whole = VIRTIO_NET_HDR_LEN + opt.size;
 	struct netfront_config config = {
@@ -51,17 +51,17 @@ void io_open(struct vm *vm)
 	vm->shared->features = vm->nf->features;
 }
 
-void io_close(struct vm *vm)
+static void vhost_close(struct vm *vm)
 {
 	netfront_close(vm->nf);
 }
 
-void io_say(struct vm *vm, const uint8_t *frame, uint32_t size)
+static void vhost_say(struct vm *vm, const uint8_t *frame, uint32_t size)
 {
 	netfront_send_frame(vm->nf, 0, frame, size);
 }
 
-unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
+static unsigned int vhost_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
 {
 	struct netfront_frame got[BATCH_MAX];
 	int n = netfront_receive(vm->nf, 0, got, BATCH_MAX);
@@ -74,7 +74,7 @@ unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE])
 	return heard;
 }
 
-void io_prepare(struct vm *vm)
+static void vhost_prepare(struct vm *vm)
 {
 	uint64_t deadline = clock_now_ns() + WAIT_S * NS_PER_S;
 	struct virtio_net_hdr header;
@@ -102,7 +102,7 @@ static void count_sent(struct vm *vm, unsigned int n)
 	store_relaxed(&vm->shared->kicks, netfront_tx(vm->nf, 0)->kicks + netfront_rx(vm->nf, 0)->kicks);
 }
 
-int io_send(struct vm *vm, unsigned int max)
+static int vhost_send(struct vm *vm, unsigned int max)
 {
 	struct vq_used slots[BATCH_MAX];
 	struct netfront *nf = vm->nf;
@@ -121,7 +121,7 @@ int io_send(struct vm *vm, unsigned int max)
 	return n;
 }
 
-void io_finish_send(struct vm *vm)
+static void vhost_finish_send(struct vm *vm)
 {
 	int n = netfront_reclaim(vm->nf, 0);
 
@@ -178,7 +178,7 @@ static unsigned int take_piece(struct vm *vm, const struct vq_used *slot, bool s
 }
 
 /* Returns the number of frames if it exchanges single ones, else of receive buffers. */
-int io_receive(struct vm *vm)
+static int vhost_receive(struct vm *vm)
 {
 	struct vq_used slots[BATCH_MAX];
 	int n = netfront_rx_take(vm->nf, 0, slots, opt.batch);
@@ -196,7 +196,7 @@ int io_receive(struct vm *vm)
 }
 
 /* What was flooded goes back uncounted. */
-bool io_discard(struct vm *vm)
+static bool vhost_discard(struct vm *vm)
 {
 	struct vq_used slots[BATCH_MAX];
 	int n = netfront_rx_take(vm->nf, 0, slots, BATCH_MAX);
@@ -206,7 +206,7 @@ bool io_discard(struct vm *vm)
 	return n > 0;
 }
 
-void io_wait(struct vm *vm, bool transmit, uint64_t ns)
+static void vhost_wait(struct vm *vm, bool transmit, uint64_t ns)
 {
 	struct netfront_queue *rx = netfront_rx(vm->nf, 0);
 	struct pollfd pfd = {.fd = rx->call_fd, .events = POLLIN};
@@ -223,3 +223,16 @@ void io_wait(struct vm *vm, bool transmit, uint64_t ns)
 		ppoll(&pfd, 1, &ts, NULL);
 	netfront_disarm(rx);
 }
+
+const struct io io_vhost = {
+	.open = vhost_open,
+	.close = vhost_close,
+	.say = vhost_say,
+	.hear = vhost_hear,
+	.prepare = vhost_prepare,
+	.send = vhost_send,
+	.finish_send = vhost_finish_send,
+	.receive = vhost_receive,
+	.discard = vhost_discard,
+	.wait = vhost_wait,
+};

@@ -25,7 +25,10 @@ struct options opt = {
 static const char help[] = "usage: bench_vm --client|--server SOCKET SOCKET... [options]\n"
 			   "\n"
 			   "VMs that send to each other through a switch. They connect to the sockets (--client) or\n"
-			   "listen there (--server).\n"
+			   "listen there (--server). Instead of a socket:\n"
+			   "  netns:PID             no VM, but a program that sends and receives by AF_PACKET on the\n"
+			   "                        interface eth0 of that process's network namespace\n"
+			   "  tap:PID:NAME          a VM without vhost: it reads and writes the TAP device NAME there\n"
 			   "\n"
 			   "What they send:\n"
 			   "  --size N              bytes of a frame, 64 (60 to 65549); from 9000 on as one TCP "
@@ -286,6 +289,16 @@ static void check(void)
 	}
 }
 
+static void set_path(struct vm *vm, const char *path)
+{
+	vm->path = path;
+	vm->io = &io_vhost;
+	if (!strncmp(path, "netns:", 6))
+		vm->io = &io_socket;
+	else if (!strncmp(path, "tap:", 4))
+		vm->io = &io_tap;
+}
+
 void options_parse(int argc, char **argv)
 {
 	int which, role = 0, at = 0;
@@ -321,6 +334,6 @@ void options_parse(int argc, char **argv)
 	if (!role || vm_count < 1 || vm_count > VMS_MAX)
 		usage(stderr, 2);
 	for (unsigned int i = 0; i < vm_count; i++)
-		vms[i].path = argv[optind + (int)i];
+		set_path(&vms[i], argv[optind + (int)i]);
 	check();
 }

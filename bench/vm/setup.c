@@ -19,7 +19,7 @@ static void hear(struct vm *vm)
 	uint8_t frames[BATCH_MAX][HELLO_SIZE];
 	unsigned int n;
 
-	while ((n = io_hear(vm, frames)) > 0)
+	while ((n = vm->io->hear(vm, frames)) > 0)
 		for (unsigned int i = 0; i < n; i++)
 			if (frame_is_for(vm, frames[i], false) && vm->heard[frame_sender(frames[i])] < HELLOS)
 				vm->heard[frame_sender(frames[i])]++;
@@ -39,7 +39,7 @@ static void say_hello(struct vm *vm)
 
 	for (unsigned int i = 0; i < vm->peer_count; i++) {
 		frame_make(vm, vm->first_peer + i, frame, sizeof(frame), false);
-		io_say(vm, frame, sizeof(frame));
+		vm->io->say(vm, frame, sizeof(frame));
 	}
 }
 
@@ -72,7 +72,7 @@ static void announce_stations(struct vm *vm)
 	frame_make(vm, vm->first_peer, frame, sizeof(frame), false);
 	for (unsigned int i = 0; i < stations * STATION_ROUNDS; i++) {
 		frame_set_station(frame, i % stations, 0);
-		io_say(vm, frame, sizeof(frame));
+		vm->io->say(vm, frame, sizeof(frame));
 		if (i % BATCH_MAX == 0) {
 			usleep(2000);
 			hear(vm);
@@ -82,7 +82,7 @@ static void announce_stations(struct vm *vm)
 
 void setup_run(struct vm *vm)
 {
-	io_open(vm);
+	vm->io->open(vm);
 	__atomic_add_fetch(&shared->opened, 1, __ATOMIC_RELEASE);
 	get_acquainted(vm);
 	if (!vm->idle && opt.flows > 1 && opt.vary == VARY_MAC)
@@ -90,7 +90,7 @@ void setup_run(struct vm *vm)
 	usleep(SETTLE_US);
 	hear(vm);
 	if (!vm->idle)
-		io_prepare(vm);
+		vm->io->prepare(vm);
 	hear(vm);
 	__atomic_add_fetch(&shared->prepared, 1, __ATOMIC_RELEASE);
 }

@@ -36,7 +36,7 @@ static unsigned int due(struct vm *vm, unsigned int max)
 
 static int send_frames(struct vm *vm, unsigned int max)
 {
-	int n = io_send(vm, min(max, opt.batch));
+	int n = vm->io->send(vm, min(max, opt.batch));
 
 	if (n > 0 && opt.paced && !vm->pings)
 		vm->due += (unsigned int)n * (NS_PER_S / opt.rate);
@@ -51,7 +51,7 @@ static bool receive_round(struct vm *vm)
 	int n;
 
 	do {
-		n = io_receive(vm);
+		n = vm->io->receive(vm);
 		busy |= n > 0;
 	} while (n == (int)opt.batch && --turns > 0);
 	return busy;
@@ -60,7 +60,7 @@ static bool receive_round(struct vm *vm)
 /* The sender has one frame under way; its peer answers each with one of the same number. */
 static bool vm_ping(struct vm *vm, bool sending)
 {
-	int n = io_receive(vm);
+	int n = vm->io->receive(vm);
 	uint64_t now;
 
 	if (!vm->sender) {
@@ -105,9 +105,9 @@ bool traffic_round(struct vm *vm)
 	unsigned int allowed;
 
 	if (vm->idle)
-		return io_discard(vm);
+		return vm->io->discard(vm);
 	if (!sending)
-		io_finish_send(vm);
+		vm->io->finish_send(vm);
 	if (vm->pings)
 		return vm_ping(vm, sending);
 	if (!vm->slow || !sending)
@@ -141,11 +141,11 @@ static void wait_for_work(struct vm *vm)
 	} else if (sends && opt.paced && opt.rate > 0) {
 		now = clock_now_ns();
 		if (vm->due > now)
-			io_wait(vm, false, vm->due - now);
+			vm->io->wait(vm, false, vm->due - now);
 		else /* the transmit ring is full */
-			io_wait(vm, true, NS_PER_MS);
+			vm->io->wait(vm, true, NS_PER_MS);
 	} else {
-		io_wait(vm, sends && !opt.paced, (vm->idle || opt.paced ? IDLE_MS : WAIT_MS) * NS_PER_MS);
+		vm->io->wait(vm, sends && !opt.paced, (vm->idle || opt.paced ? IDLE_MS : WAIT_MS) * NS_PER_MS);
 	}
 }
 

@@ -93,6 +93,7 @@ struct shared {
 
 struct vm {
 	struct shared_vm *shared;
+	const struct io *io;
 	struct netfront *nf;
 	const char *path;
 	unsigned int number;
@@ -151,19 +152,28 @@ void frame_next(struct vm *vm, uint8_t *frame);
 uint64_t frame_seq(const uint8_t *frame);
 void frame_touch_read(struct vm *vm, const uint8_t *piece, uint32_t size, bool first);
 
-/* io_vhost.c, io_kernel.c: a VM's device. Before the run, single small frames. */
-void io_open(struct vm *vm);
-void io_close(struct vm *vm);
-void io_say(struct vm *vm, const uint8_t *frame, uint32_t size);
-unsigned int io_hear(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE]);
-void io_prepare(struct vm *vm); /* makes the frames that are sent from then on */
+/*
+ * A VM's device. Before the run it says and hears single small frames, then prepare() makes those
+ * that are sent from then on. Each function keeps the VM's counters.
+ */
+struct io {
+	void (*open)(struct vm *vm);
+	void (*close)(struct vm *vm);
+	void (*say)(struct vm *vm, const uint8_t *frame, uint32_t size);
+	unsigned int (*hear)(struct vm *vm, uint8_t frames[BATCH_MAX][HELLO_SIZE]);
+	void (*prepare)(struct vm *vm);
+	/* Send and receive return what they did, 0 if there was nothing to do. */
+	int (*send)(struct vm *vm, unsigned int max);
+	void (*finish_send)(struct vm *vm); /* takes back what is under way when no more is sent */
+	int (*receive)(struct vm *vm);      /* frames; pieces of frames where those are what a batch counts */
+	bool (*discard)(struct vm *vm);
+	void (*wait)(struct vm *vm, bool transmit, uint64_t ns); /* for frames, or for room too */
+};
 
-/* Each keeps the VM's counters. Send and receive return what they did, 0 if there was nothing to do. */
-int io_send(struct vm *vm, unsigned int max);
-void io_finish_send(struct vm *vm); /* takes back what is under way when no more is sent */
-int io_receive(struct vm *vm);      /* frames; pieces of frames where those are what a batch counts */
-bool io_discard(struct vm *vm);
-void io_wait(struct vm *vm, bool transmit, uint64_t ns); /* for frames, or for room too */
+/* Which one a VM has is told by its path. */
+extern const struct io io_vhost;  /* a vhost-user socket */
+extern const struct io io_socket; /* netns:PID: AF_PACKET on an interface of a network namespace */
+extern const struct io io_tap;    /* tap:PID:NAME: what a VMM without vhost does with a TAP device there */
 
 /* setup.c: connects, finds the peers, fills the transmit rings; returns in PHASE_PREPARE. */
 void setup_run(struct vm *vm);
