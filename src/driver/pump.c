@@ -86,12 +86,15 @@ static void count_received(struct pump *pump, const struct driver_frame *frames,
 	uint64_t size = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		if (frames[i].part)
+		uint64_t frame = 0;
+
+		for (const struct driver_frame *piece = &frames[i]; piece; piece = piece->next)
+			frame += piece->size;
+		/* Too short to be one: send_frame has a name for it. */
+		if (frames[i].part || frame < pump->dev->pool.header + ETH_HEADER)
 			continue;
 		received++;
-		for (const struct driver_frame *piece = &frames[i]; piece; piece = piece->next)
-			size += piece->size;
-		size -= min(pump->dev->pool.header, frames[i].size);
+		size += frame - pump->dev->pool.header;
 	}
 	DRIVER_COUNT(counters->rx_packets, received);
 	DRIVER_COUNT(counters->rx_bytes, size);
