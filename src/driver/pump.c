@@ -92,7 +92,7 @@ static void send_frame(struct pump *pump, const struct driver_frame *frame)
 		size += piece->size;
 		pump->chain[buffer_number(pump, piece->buffer)] = piece->next ? piece->next->buffer : NO_BUFFER;
 	}
-	if (frame->size < pump->dev->pool.header + ETH_HEADER) {
+	if (size < pump->dev->pool.header + ETH_HEADER) {
 		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
 		set_idle(pump, frame);
 		return;
@@ -486,6 +486,19 @@ static void wake(struct pump *pump)
 	/* A full counter wakes as well. */
 	if (write(pump->wake_fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+struct driver_pool pump_pool(const struct netfront *nf)
+{
+	return (struct driver_pool){
+		.memory = nf->memory,
+		.size = nf->memory_size,
+		.fd = nf->memfd,
+		.header = nf->hdr_len,
+		.features = nf->features,
+		.stride = nf->buffer_stride,
+		.first = nf->buffers_offset,
+	};
 }
 
 int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf, unsigned int pair, int report_fd)
