@@ -194,8 +194,8 @@ static void notify_ready(const struct supervisor *supervisor)
 	if (address.sun_path[0] == '@')
 		address.sun_path[0] = '\0';
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 || sendto(sock, message, sizeof(message) - 1, MSG_NOSIGNAL, (const struct sockaddr *)&address,
-			       size) < 0)
+	if (sock < 0 ||
+	    sendto(sock, message, sizeof(message) - 1, MSG_NOSIGNAL, (const struct sockaddr *)&address, size) < 0)
 		cli_fail(0, "NOTIFY_SOCKET %s: %s", supervisor->notify_path, strerror(errno));
 	if (sock >= 0)
 		close(sock);

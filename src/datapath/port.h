@@ -31,11 +31,11 @@ const char *port_fault_name(unsigned int fault);
 
 struct port {
 	uint32_t index;
-	uint32_t pairs_running;  /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
-	uint64_t wait_ns;        /* bound of back-pressure towards this port */
+	uint32_t pairs_running; /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
+	uint64_t wait_ns;       /* bound of back-pressure towards this port */
 	/*
-	 * Somebody was there before this data plane was, and comes again or has just come: until then packets wait for the
-	 * port, also while its queues are started one by one. Atomic; 0: it is not awaited.
+	 * Somebody was there before this data plane was, and comes again or has just come: until then packets wait for
+	 * the port, also while its queues are started one by one. Atomic; 0: it is not awaited.
 	 */
 	uint64_t awaited_until_ns;
 	uint64_t notify_ns;      /* bounds of what is held back of its guest's notifications: 0: nothing, */

@@ -49,9 +49,8 @@ const struct stats_field stats_worker_fields[] = {
 };
 
 const struct stats_field stats_driver_fields[] = {
-	FIELD(stats_driver, rx_packets),   FIELD(stats_driver, rx_bytes),
-	FIELD(stats_driver, tx_packets),   FIELD(stats_driver, tx_bytes),
-	FIELD(stats_driver, rx_coalesced), {NULL, 0},
+	FIELD(stats_driver, rx_packets), FIELD(stats_driver, rx_bytes),     FIELD(stats_driver, tx_packets),
+	FIELD(stats_driver, tx_bytes),   FIELD(stats_driver, rx_coalesced), {NULL, 0},
 };
 
 _Static_assert(sizeof(struct stats_port) % sizeof(uint64_t) == 0, "whole words");

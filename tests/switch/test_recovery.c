@@ -296,10 +296,8 @@ static void receiver_that_is_awaited(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_lost),
-		cmocka_unit_test(rings_tell_where),
-		cmocka_unit_test(waiting_packets_survive),
-		cmocka_unit_test(a_new_core_is_empty),
+		cmocka_unit_test(nothing_is_lost),          cmocka_unit_test(rings_tell_where),
+		cmocka_unit_test(waiting_packets_survive),  cmocka_unit_test(a_new_core_is_empty),
 		cmocka_unit_test(receiver_that_is_awaited),
 	};
 
