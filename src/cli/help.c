@@ -17,27 +17,27 @@
 	"Exit status: 0 done, 1 failed (nothing was changed), 2 wrong usage, 3 no switch\n" \
 	"answers.\n"
 
-#define PORT_SYNTAX                                                                              \
-	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket. A port with a\n"  \
-	"driver needs none: NAME,driver=KIND,device=NAME[,option=value...].\n"                   \
-	"  mode=server     lasthop listens at PATH (the default)\n"                              \
-	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"            \
-	"  bridge=NAME     the bridge it belongs to (default br0)\n"                             \
-	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                           \
-	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"       \
-	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"   \
-	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n"  \
-	"  notify-us=N     how long a notification of its guest may be held back to be merged\n" \
-	"                  with others, 0 to 10000 microseconds (default 10)\n"                  \
-	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"        \
-	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"        \
+#define PORT_SYNTAX                                                                                 \
+	"A port is NAME=PATH[,option=value...]. PATH is the vhost-user socket. A port with a\n"     \
+	"driver needs none: NAME,driver=KIND,device=NAME[,option=value...].\n"                      \
+	"  mode=server     lasthop listens at PATH (the default)\n"                                 \
+	"  mode=client     lasthop connects to PATH, and again whenever it is lost\n"               \
+	"  bridge=NAME     the bridge it belongs to (default br0)\n"                                \
+	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                              \
+	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"          \
+	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"      \
+	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n"     \
+	"  notify-us=N     how long a notification of its guest may be held back to be merged\n"    \
+	"                  with others, 0 to 10000 microseconds (default 10)\n"                     \
+	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"           \
+	"  mac-limit=N     source addresses learned at most, 1 to 65536 (default 1024)\n"           \
 	"  driver=KIND     a driver domain connects a device to the port: tap (made if it is not\n" \
 	"                  there), af_xdp, af_packet (interfaces of the kernel), dpdk; external:\n" \
-	"                  somebody else starts the driver\n"                                     \
-	"  device=NAME     the device; DPDK's arguments with \\, for a comma\n"                   \
-	"  netns=NAME      the network namespace it is in: a name as of `ip netns`, or a path\n"  \
-	"  driver-option=KEY=VALUE[;KEY=VALUE...]  of the driver: see lasthop-driver --help\n"    \
-	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"         \
+	"                  somebody else starts the driver\n"                                       \
+	"  device=NAME     the device; DPDK's arguments with \\, for a comma\n"                     \
+	"  netns=NAME      the network namespace it is in: a name as of `ip netns`, or a path\n"    \
+	"  driver-option=KEY=VALUE[;KEY=VALUE...]  of the driver: see lasthop-driver --help\n"      \
+	"  FEATURE=off     do not offer a feature: csum, tso, ufo, uso, gso, mrg, mq,\n"            \
 	"                  ctrl-vq, indirect-desc, event-idx, packed, version-1, ...\n"
 
 static const struct {

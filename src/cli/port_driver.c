@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAIT_NS   (5 * NS_PER_S)
-#define LOOK_US   50000
+#define WAIT_NS (5 * NS_PER_S)
+#define LOOK_US 50000
 
 bool port_driver_asked(const struct port_driver_options *options)
 {
@@ -113,15 +113,18 @@ static bool told(const json_t *driver, const char *port, bool last)
 		return true;
 	}
 	if (state != NULL && strcmp(state, "unsupervised") == 0) {
-		cli_fail(0, "port %s is there, but nobody starts its driver: this switch was not started by `lasthop run`",
+		cli_fail(0,
+			 "port %s is there, but nobody starts its driver: this switch was not started by `lasthop run`",
 			 port);
 		return true;
 	}
 	/* A driver may come a moment before its port. */
 	if (!last && (end == NULL || strstr(end, "port") != NULL))
 		return false;
-	cli_fail(0, "port %s is there, but its driver is not yet: it %s; it is tried again, and the switch's log says more",
-		 port, end != NULL ? end : "has not reported so far");
+	cli_fail(
+		0,
+		"port %s is there, but its driver is not yet: it %s; it is tried again, and the switch's log says more",
+		port, end != NULL ? end : "has not reported so far");
 	return true;
 }
 

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@ struct supervisor {
 	bool observed;            /* and there is one to start */
 	char observer_fds[2][16]; /* the socket's ends, as arguments */
 	char drivers_fd[16];
+	char notify_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": nobody asked */
 	bool ready;
 	bool stopping;
 	int status;
@@ -167,6 +169,38 @@ static void signal_caught(struct loop_signals *signals, int signo)
 		supervisor_stop(supervisor, CLI_OK);
 }
 
+/* systemd's, if it wants to know. Our children's readiness is not ours. */
+static void take_notify_socket(struct supervisor *supervisor)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+
+	if (path != NULL)
+		snprintf(supervisor->notify_path, sizeof(supervisor->notify_path), "%s", path);
+	unsetenv("NOTIFY_SOCKET");
+}
+
+static void notify_ready(const struct supervisor *supervisor)
+{
+	static const char message[] = "READY=1";
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(supervisor->notify_path);
+	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+	int sock;
+
+	if (length == 0 || length >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, supervisor->notify_path, length);
+	/* An abstract one. */
+	if (address.sun_path[0] == '@')
+		address.sun_path[0] = '\0';
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0 ||
+	    sendto(sock, message, sizeof(message) - 1, MSG_NOSIGNAL, (const struct sockaddr *)&address, size) < 0)
+		cli_fail(0, "NOTIFY_SOCKET %s: %s", supervisor->notify_path, strerror(errno));
+	if (sock >= 0)
+		close(sock);
+}
+
 /* The control plane says that all ports are there, or has ended. */
 static void ready_came(struct loop_io *io, uint32_t events)
 {
@@ -178,6 +212,7 @@ static void ready_came(struct loop_io *io, uint32_t events)
 		supervisor->ready = true;
 		puts("lasthop: ready");
 		fflush(stdout);
+		notify_ready(supervisor);
 	}
 	loop_remove(&supervisor->loop, io);
 	close(io->fd);
@@ -362,6 +397,7 @@ static int supervise(struct supervisor *supervisor)
 	char ready_fd[16];
 	int ready[2], error;
 
+	take_notify_socket(supervisor);
 	supervisor->drivers.core = &supervisor->core;
 
 	if (pipe2(ready, O_CLOEXEC) < 0)

@@ -20,7 +20,7 @@ struct run_child {
 	char **argv; /* NULL-terminated */
 	int argc;
 	int keep_fds[2]; /* are passed on although they are closed on exec; -1: none */
-	pid_t pid;   /* 0: does not run */
+	pid_t pid;       /* 0: does not run */
 	uint64_t started_ns;
 	uint64_t wait_ns; /* before the next restart */
 	struct loop_timer timer;

@@ -4,8 +4,8 @@
  * removed. An entry is never changed: a port with other settings is another entry, which waits until the old one is
  * gone, as does one that wants the device of an old one.
  *
- * A driver lives by what the core saw of it last: its connection, or a heartbeat. Both are in the statistics, so looking
- * costs nobody anything, and we look when one could be missing for the first time.
+ * A driver lives by what the core saw of it last: its connection, or a heartbeat. Both are in the statistics, so
+ * looking costs nobody anything, and we look when one could be missing for the first time.
  */
 #include "cli/run_drivers.h"
 
@@ -24,12 +24,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HEARTBEAT_LATE_NS (3 * NS_PER_S)     /* they come once a second */
-#define CONNECT_LATE_NS   (10 * NS_PER_S)    /* not connected for so long: it hangs before or behind */
-#define LOOK_NS           (100 * NS_PER_MS)  /* between two looks, at least */
-#define PORT_RETRY_MIN_NS (50 * NS_PER_MS)   /* of a port that is not there: it will be in a moment */
+#define HEARTBEAT_LATE_NS (3 * NS_PER_S)    /* they come once a second */
+#define CONNECT_LATE_NS   (10 * NS_PER_S)   /* not connected for so long: it hangs before or behind */
+#define LOOK_NS           (100 * NS_PER_MS) /* between two looks, at least */
+#define PORT_RETRY_MIN_NS (50 * NS_PER_MS)  /* of a port that is not there: it will be in a moment */
 #define PORT_RETRY_MAX_NS (500 * NS_PER_MS)
-#define END_NS            (2 * NS_PER_S)     /* for a driver that is asked to end; then it is killed */
+#define END_NS            (2 * NS_PER_S) /* for a driver that is asked to end; then it is killed */
 #define REMOVE_NS         (5 * NS_PER_S)
 
 /* lasthop-driver's */
@@ -469,9 +469,9 @@ static void driver_restart(struct run_driver *driver, int wait_status)
 	int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 
 	if (status == EXIT_NO_PORT) {
-		driver->port_wait_ns = driver->port_wait_ns == 0 ? PORT_RETRY_MIN_NS
-								 : min(2 * driver->port_wait_ns,
-								       (uint64_t)PORT_RETRY_MAX_NS);
+		driver->port_wait_ns = driver->port_wait_ns == 0
+					       ? PORT_RETRY_MIN_NS
+					       : min(2 * driver->port_wait_ns, (uint64_t)PORT_RETRY_MAX_NS);
 		run_child_restart_after(&driver->child, driver->port_wait_ns);
 		return;
 	}

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The driver domains of `lasthop run`: one lasthop-driver for each port whose settings name one. Which there are is read
- * from DIR/state.json whenever the control plane says that it has changed; how they are is written to DIR/drivers.json,
- * where the control plane finds it. So either can die, and whoever comes next finds the truth in the files.
+ * The driver domains of `lasthop run`: one lasthop-driver for each port whose settings name one. Which there are is
+ * read from DIR/state.json whenever the control plane says that it has changed; how they are is written to
+ * DIR/drivers.json, where the control plane finds it. So either can die, and whoever comes next finds the truth in the
+ * files.
  *
- * A driver that ends is started again; one whose heartbeats stop is killed first; one whose port is deleted is ended, and
- * what it would leave behind (a TAP) is removed. One thread, that of the loop. What goes wrong is printed.
+ * A driver that ends is started again; one whose heartbeats stop is killed first; one whose port is deleted is ended,
+ * and what it would leave behind (a TAP) is removed. One thread, that of the loop. What goes wrong is printed.
  */
 #ifndef LASTHOP_CLI_RUN_DRIVERS_H
 #define LASTHOP_CLI_RUN_DRIVERS_H

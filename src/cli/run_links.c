@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rtnetlink's multicast group of links. What is read is the kernel's own: others' messages are left out by their sender.
+ * rtnetlink's multicast group of links. What is read is the kernel's own: others' messages are left out by their
+ * sender.
  */
 #include "cli/run_links.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The type DriverStatus of io.lasthop.Control.varlink: settings, what the supervisor reports, and what the driver says of
- * itself, which is shown as such.
+ * The type DriverStatus of io.lasthop.Control.varlink: settings, what the supervisor reports, and what the driver says
+ * of itself, which is shown as such.
  */
 #include "control/api.h"
 #include "lib/clock.h"

@@ -46,7 +46,7 @@ struct control_port {
 struct control {
 	struct loop loop;
 	const char *dir;
-	int ready_fd;  /* gets a line once every port is there; -1: done, or nobody asked */
+	int ready_fd;   /* gets a line once every port is there; -1: done, or nobody asked */
 	int drivers_fd; /* who supervises the drivers reads it; -1: nobody does */
 	bool tolerant;  /* a port whose socket cannot be had is tried again instead of ending us */
 	int exit_status;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ports with driver domains. Which there are is in the state file; whoever supervises the drivers (`lasthop run`) is only
- * told that it has changed. How they are is in a file of the supervisor's, read when somebody asks. What a driver says
- * of itself comes from the data plane, where it came through the driver's ring.
+ * Ports with driver domains. Which there are is in the state file; whoever supervises the drivers (`lasthop run`) is
+ * only told that it has changed. How they are is in a file of the supervisor's, read when somebody asks. What a driver
+ * says of itself comes from the data plane, where it came through the driver's ring.
  */
 #include "control/control.h"
 
@@ -26,7 +26,8 @@ json_t *control_drivers_report(const struct control *control)
 {
 	char path[PATH_MAX];
 
-	if (control->drivers_fd < 0 || snprintf(path, sizeof(path), "%s/" REPORT_FILE, control->dir) >= (int)sizeof(path))
+	if (control->drivers_fd < 0 ||
+	    snprintf(path, sizeof(path), "%s/" REPORT_FILE, control->dir) >= (int)sizeof(path))
 		return NULL;
 	return json_load_file(path, 0, NULL);
 }

@@ -21,7 +21,7 @@
 #define CONNECT_WAIT_MAX_NS NS_PER_S
 #define PORT_SOCKET_MODE    0660
 #define PORT_SOCKET_BACKLOG 16
-#define SILENT_AFTER_NS     (2 * NS_PER_S) /* not up for so long: floods leave it out */
+#define SILENT_AFTER_NS     (2 * NS_PER_S)  /* not up for so long: floods leave it out */
 #define DRIVER_AWAY_NS      (10 * NS_PER_S) /* then what was learned at its port is forgotten */
 
 void control_port_join(struct control *control, struct control_port *port, uint64_t now_ns)
@@ -221,8 +221,8 @@ struct control_port *control_port_noted(struct control *control, const struct dp
 }
 
 /*
- * A port that is not up for a while is left out of floods. It is let in again at once: so one that goes up and down costs
- * the data plane new flows twice in that while at most.
+ * A port that is not up for a while is left out of floods. It is let in again at once: so one that goes up and down
+ * costs the data plane new flows twice in that while at most.
  */
 static void follow_silence(struct control *control, struct control_port *port, uint64_t now_ns)
 {

@@ -16,10 +16,9 @@
 
 const char *port_driver_name(enum port_driver kind)
 {
-	static const char *const names[] = {
-		NULL,
+	static const char *const names[] = {NULL,
 #define X(suffix, name) name,
-		PORT_DRIVERS(X)
+					    PORT_DRIVERS(X)
 #undef X
 	};
 
@@ -79,7 +78,8 @@ static int check_device(const struct driver_settings *driver, struct settings_er
 		return settings_fail(error, "device", "a driver of kind %s needs a device: write 'device=...'",
 				     port_driver_name(driver->kind));
 	if (driver->kind != PORT_DRIVER_DPDK && !is_interface_name(driver->device))
-		return settings_fail(error, "device", "'%.40s': an interface's name has 1 to %d characters, none of "
+		return settings_fail(error, "device",
+				     "'%.40s': an interface's name has 1 to %d characters, none of "
 				     "them '/', ':', '%%' or a space",
 				     driver->device, DRIVER_INTERFACE_SIZE - 1);
 	return 0;
@@ -94,7 +94,8 @@ static int check_netns(const struct driver_settings *driver, struct settings_err
 	if (driver->kind == PORT_DRIVER_EXTERNAL)
 		return settings_fail(error, "netns", "who starts an external driver says where its device is");
 	if (netns[0] != '/' && (strchr(netns, '/') != NULL || strcmp(netns, ".") == 0 || strcmp(netns, "..") == 0))
-		return settings_fail(error, "netns", "'%.40s': a namespace is a name as of `ip netns`, or an absolute "
+		return settings_fail(error, "netns",
+				     "'%.40s': a namespace is a name as of `ip netns`, or an absolute "
 				     "path",
 				     netns);
 	return 0;
@@ -147,8 +148,7 @@ int driver_settings_from_json(struct driver_settings *driver, const json_t *obje
 	if (settings_check_members(object, known, error) < 0 || get_kind(object, &driver->kind, error) < 0 ||
 	    get_text(object, "device", driver->device, sizeof(driver->device), error) < 0 ||
 	    get_text(object, "netns", driver->netns, sizeof(driver->netns), error) < 0 ||
-	    check_device(driver, error) < 0 || check_netns(driver, error) < 0 ||
-	    get_options(object, driver, error) < 0)
+	    check_device(driver, error) < 0 || check_netns(driver, error) < 0 || get_options(object, driver, error) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -187,8 +187,7 @@ bool driver_settings_option(json_t *port, const char *key, const char *value)
 		while (value != NULL) {
 			size_t length = strcspn(value, ";");
 
-			json_array_append_new(json_object_get(driver_of(port), "options"),
-					      json_stringn(value, length));
+			json_array_append_new(json_object_get(driver_of(port), "options"), json_stringn(value, length));
 			value = value[length] == '\0' ? NULL : value + length + 1;
 		}
 	} else {

@@ -15,11 +15,11 @@
 struct settings_error;
 
 /* X(constant's suffix, name) */
-#define PORT_DRIVERS(X)             \
-	X(TAP, "tap")               \
-	X(AF_XDP, "af_xdp")         \
-	X(AF_PACKET, "af_packet")   \
-	X(DPDK, "dpdk")             \
+#define PORT_DRIVERS(X)           \
+	X(TAP, "tap")             \
+	X(AF_XDP, "af_xdp")       \
+	X(AF_PACKET, "af_packet") \
+	X(DPDK, "dpdk")           \
 	X(EXTERNAL, "external") /* somebody else starts it */
 
 enum port_driver {

@@ -86,7 +86,7 @@ struct bridge_port {
 	TAILQ_HEAD(flow_queue, flow_record) flows; /* longest idle first */
 	uint32_t flow_count;
 	uint32_t unlearned_count;
-	bool silent; /* nobody is there to be flooded to */
+	bool silent;         /* nobody is there to be flooded to */
 	uint64_t unanswered; /* upcalls that got no flow, because of a limit */
 	uint64_t announce_next_ns;
 	struct log_limit log_limit;

@@ -87,15 +87,7 @@ static int intend_port(struct control *control, const char *text)
 	return result < 0 ? result : control_intend_port(control, &port);
 }
 
-enum {
-	OPTION_DIR = 1,
-	OPTION_PORT,
-	OPTION_BRIDGE,
-	OPTION_READY_FD,
-	OPTION_DRIVERS_FD,
-	OPTION_LOG_LEVEL,
-	OPTION_HELP
-};
+enum { OPTION_DIR = 1, OPTION_PORT, OPTION_BRIDGE, OPTION_READY_FD, OPTION_DRIVERS_FD, OPTION_LOG_LEVEL, OPTION_HELP };
 
 static const struct option options[] = {
 	{"dir", required_argument, NULL, OPTION_DIR},

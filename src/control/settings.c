@@ -169,9 +169,9 @@ static int check_driver(struct port_settings *port, struct settings_error *error
 
 int port_settings_from_json(struct port_settings *port, const json_t *object, struct settings_error *error)
 {
-	static const char *const known[] = {"name",      "path",           "mode",         "bridge",    "queues", "mtu",
-					    "wait_us",   "notify_us",      "notify_packets", "features_off",
-					    "mac_limit", "driver",         NULL};
+	static const char *const known[] = {"name",      "path",    "mode",      "bridge",         "queues",
+					    "mtu",       "wait_us", "notify_us", "notify_packets", "features_off",
+					    "mac_limit", "driver",  NULL};
 	struct dp_port_add *wire = &port->wire;
 	uint32_t mtu = 0, notify_packets = 0;
 
@@ -382,8 +382,8 @@ int port_settings_complete(struct port_settings *port, const char *dir, struct s
 		return 0;
 	wire->path[0] = '\0';
 	return settings_fail(error, "path",
-			     "'%s/" PORT_SOCKETS_DIR "/%s.sock' is too long for a socket's path: name another one",
-			     dir, wire->name);
+			     "'%s/" PORT_SOCKETS_DIR "/%s.sock' is too long for a socket's path: name another one", dir,
+			     wire->name);
 }
 
 static int set_bridge_option(json_t *object, const char *key, const char *value, struct settings_error *error)

@@ -102,8 +102,7 @@ static bool carry_out_driver(struct control_queue *queue, const struct command *
 	struct driver_status status;
 
 	return command->number == DRIVER_CTRL_STATUS && queue->ops->driver_status &&
-	       driver_status_parse(&status, command->data, command->size) &&
-	       queue->ops->driver_status(queue, &status);
+	       driver_status_parse(&status, command->data, command->size) && queue->ops->driver_status(queue, &status);
 }
 
 static bool carry_out(struct control_queue *queue, const struct command *command)

@@ -29,6 +29,9 @@
 #define CONTROL_BURST    64
 #define CONTROL_PAUSE_NS (16 * NS_PER_MS)
 
+/* How long packets wait for a front end that was there before: VMMs try again once a second. */
+#define AWAITED_NS (1500 * NS_PER_MS)
+
 /* How long a front end whose call descriptor blocked may not come back. */
 #define BARRED_NS NS_PER_S
 
@@ -440,6 +443,7 @@ static void disconnect(struct core_port *cp, enum vhost_fault fault)
 		remember_fault(cp, vhost_fault_name(fault));
 	vhost_device_disconnect(&cp->device, fault);
 	unwatch_peer(cp);
+	store_relaxed(&cp->port->awaited_until_ns, 0);
 	memset(cp->mac, 0, sizeof(cp->mac));
 	cp->mtu = 0;
 	cp->connected_ns = 0;
@@ -681,6 +685,8 @@ int core_port_add(struct core *core, const struct dp_port_add *config, int liste
 		return -ENOMEM;
 	}
 	set_notify_bounds(cp->port, config);
+	if (config->flags & DP_PORT_AWAITED)
+		cp->port->awaited_until_ns = clock_now_ns() + AWAITED_NS;
 	cp->core = core;
 	cp->config = *config;
 	cp->index = *index;

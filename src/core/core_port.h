@@ -27,8 +27,8 @@ struct core_port {
 	struct control_queue control;
 	struct loop_timer control_timer; /* runs while the control queue is not listened to: see serve_control() */
 	uint64_t control_due_ns;         /* when what was done for it is paid off */
-	uint16_t pairs_wanted;                 /* by the guest, through the control queue */
-	uint64_t offloads_off;                 /* GUEST_* features that the guest switched off there */
+	uint16_t pairs_wanted;           /* by the guest, through the control queue */
+	uint64_t offloads_off;           /* GUEST_* features that the guest switched off there */
 	uint16_t base[VHOST_DEVICE_RINGS_MAX]; /* of rings that were stopped, by the last quiesce */
 	int kick_fds[VHOST_DEVICE_RINGS_MAX];  /* that the workers watch; -1 */
 	bool ring_live[VHOST_DEVICE_RINGS_MAX];

@@ -576,6 +576,11 @@ bool deliver(struct forwarder *fwd, uint32_t to, const struct delivery *delivery
 	uint32_t pairs = port ? load_acquire(&port->pairs_running) : 0;
 	struct progress changing = {.fwd = fwd, .to = port, .delivery = delivery};
 
+	if (unlikely(pairs == 0 && port && delivery->may_wait &&
+		     forward_now(fwd) < load_relaxed(&port->awaited_until_ns))) {
+		defer(&changing);
+		return false;
+	}
 	if (unlikely(pairs == 0)) {
 		for (unsigned int i = 0; i < delivery->count; i++)
 			fwd->batch.packets[delivery->indexes[i]].reason = DROP_OUT_DOWN + 1;

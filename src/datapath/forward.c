@@ -223,7 +223,7 @@ static void settle(struct forwarder *fwd, uint32_t to, const uint8_t *indexes, u
 
 		if (likely(!fwd->wait[index] && !fwd->batch.packets[index].reason))
 			continue;
-		if (fwd->wait[index] && port && forward_now(fwd) - fwd->waits[index].since_ns > port->wait_ns)
+		if (fwd->wait[index] && port && forward_now(fwd) > port_waits_until(port, fwd->waits[index].since_ns))
 			expire(fwd, port, index);
 		if (fwd->batch.packets[index].reason)
 			count_drop(fwd, to, fwd->batch.packets[index].reason);
@@ -455,13 +455,14 @@ uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq)
 	for (unsigned int i = 0; i < txq->waiting_count; i++) {
 		const struct txq_waiting *waiting = &txq->waiting[i];
 		const struct port *to = datapath_port(fwd->dp, waiting->port);
-		uint64_t bound = waiting->reason == DROP_NO_FLOW    ? FORWARD_FLOW_WAIT_NS
-				 : waiting->reason == TXQ_NEXT_TURN ? 0
-				 : to                               ? to->wait_ns
-								    : 0;
+		uint64_t until = waiting->since_ns;
 
-		if (deadline == 0 || waiting->since_ns + bound < deadline)
-			deadline = waiting->since_ns + bound;
+		if (waiting->reason == DROP_NO_FLOW)
+			until += FORWARD_FLOW_WAIT_NS;
+		else if (waiting->reason != TXQ_NEXT_TURN && to)
+			until = port_waits_until(to, until);
+		if (deadline == 0 || until < deadline)
+			deadline = until;
 	}
 	return deadline;
 }

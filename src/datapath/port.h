@@ -31,8 +31,13 @@ const char *port_fault_name(unsigned int fault);
 
 struct port {
 	uint32_t index;
-	uint32_t pairs_running;  /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
-	uint64_t wait_ns;        /* bound of back-pressure towards this port */
+	uint32_t pairs_running; /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
+	uint64_t wait_ns;       /* bound of back-pressure towards this port */
+	/*
+	 * Somebody was there before this data plane was, and comes again or has just come: until then packets wait for
+	 * the port, also while its queues are started one by one. Atomic; 0: it is not awaited.
+	 */
+	uint64_t awaited_until_ns;
 	uint64_t notify_ns;      /* bounds of what is held back of its guest's notifications: 0: nothing, */
 	uint32_t notify_packets; /* and nothing beyond so many packets */
 	int vm_slot;             /* atomic; of the front end's process, for vm_state_get(); -1: unknown */
@@ -57,6 +62,12 @@ static inline struct port *datapath_port(struct datapath *dp, uint32_t index)
 /* NULL: no memory. Freed by port_destroy once no worker can see it. */
 struct port *port_create(uint32_t index, uint64_t wait_ns);
 void port_destroy(struct port *port);
+
+/* Until when a packet waits for the port that has done so since then. */
+static inline uint64_t port_waits_until(const struct port *port, uint64_t since_ns)
+{
+	return max(since_ns + port->wait_ns, load_relaxed(&port->awaited_until_ns));
+}
 
 /* Receive queues in use: rxq[0] to rxq[n - 1]. */
 static inline uint32_t port_pairs(const struct port *port)

@@ -130,7 +130,8 @@ struct dp_port_info {
 	uint8_t mac[6];      /* as the guest set it through the control queue; 0: unknown */
 	uint32_t peer_pid;   /* of the front end's process, 0: unknown */
 	uint32_t vm_state;   /* enum dp_vm_state, of that process, at this moment */
-	/* Of ports with DP_PORT_DRIVER. The last report of this connection, or of the one before until another comes. */
+	/* Of ports with DP_PORT_DRIVER. The last report of this connection, or of the one before until another comes.
+	 */
 	uint64_t driver_seen_ns; /* when it came, CLOCK_MONOTONIC; 0: never */
 	struct driver_status driver;
 };

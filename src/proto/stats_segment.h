@@ -19,10 +19,10 @@
 #include "lib/compiler.h"
 #include "proto/datapath_proto.h"
 
-#define STATS_FILE_NAME   "stats"
-#define STATS_MAGIC       0x7374617473686c32ULL /* changes with the layout */
-#define STATS_DROPS_MAX   40
-#define STATS_WORKERS_MAX 64
+#define STATS_FILE_NAME        "stats"
+#define STATS_MAGIC            0x7374617473686c32ULL /* changes with the layout */
+#define STATS_DROPS_MAX        40
+#define STATS_WORKERS_MAX      64
 #define STATS_DRIVER_DROPS_MAX 24
 
 _Static_assert((int)DROP_COUNT <= STATS_DROPS_MAX, "room for every drop reason");
@@ -108,8 +108,8 @@ struct stats_header {
 	uint64_t workers_offset;   /* struct stats_worker[workers] */
 	uint64_t ports_offset;     /* struct stats_port[workers][ports_max] */
 	uint64_t size;
-	uint64_t faults;    /* connections and rings quarantined since the start */
-	uint64_t vm_states; /* 1: there is an observer, and states of VMs and CPUs are known */
+	uint64_t faults;         /* connections and rings quarantined since the start */
+	uint64_t vm_states;      /* 1: there is an observer, and states of VMs and CPUs are known */
 	uint64_t drivers_offset; /* struct stats_driver[ports_max] */
 	uint32_t driver_drops;   /* reasons in use */
 	uint32_t zero;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * In lasthop-driver's place, to test who supervises it: takes its command line, ends with its exit statuses, connects to
- * its port and reports through it. Its devices are files in the directory $FAKE_DEVICES: one that is not there is missing,
- * and what is in it says what the driver does: "up", "down" (no link), "silent" (no reports), "fail". What it was asked to
- * do it writes to the file `log` there, a line each time.
+ * In lasthop-driver's place, to test who supervises it: takes its command line, ends with its exit statuses, connects
+ * to its port and reports through it. Its devices are files in the directory $FAKE_DEVICES: one that is not there is
+ * missing, and what is in it says what the driver does: "up", "down" (no link), "silent" (no reports), "fail". What it
+ * was asked to do it writes to the file `log` there, a line each time.
  */
 #include "proto/driver_status.h"
 #include "vhost/netfront.h"
@@ -117,11 +117,11 @@ static int serve(struct netfront *nf)
 int main(int argc, char **argv)
 {
 	static const struct option table[] = {
-		{"port", required_argument, NULL, 'p'},   {"kind", required_argument, NULL, 'k'},
-		{"device", required_argument, NULL, 'd'}, {"queues", required_argument, NULL, 'q'},
-		{"netns", required_argument, NULL, 'i'},  {"mtu", required_argument, NULL, 'i'},
-		{"option", required_argument, NULL, 'i'}, {"user", required_argument, NULL, 'i'},
-		{"remove", no_argument, NULL, 'r'},       {"no-sandbox", no_argument, NULL, 'i'},
+		{"port", required_argument, NULL, 'p'},      {"kind", required_argument, NULL, 'k'},
+		{"device", required_argument, NULL, 'd'},    {"queues", required_argument, NULL, 'q'},
+		{"netns", required_argument, NULL, 'i'},     {"mtu", required_argument, NULL, 'i'},
+		{"option", required_argument, NULL, 'i'},    {"user", required_argument, NULL, 'i'},
+		{"remove", no_argument, NULL, 'r'},          {"no-sandbox", no_argument, NULL, 'i'},
 		{"log-level", required_argument, NULL, 'i'}, {NULL, 0, NULL, 0},
 	};
 	struct netfront_config config = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A hostile driver domain, beyond what any front end can do to its rings and memory (the other attacks): reports from who
- * is none, that are none, and far too many. All of it is work for the core's main thread, which must not become busy.
+ * A hostile driver domain, beyond what any front end can do to its rings and memory (the other attacks): reports from
+ * who is none, that are none, and far too many. All of it is work for the core's main thread, which must not become
+ * busy.
  */
 #include "attack.h"
 
@@ -13,9 +14,9 @@
 #include "lib/clock.h"
 
 /* What the core grants: core_port.c. */
-#define BURST     64u
-#define PER_MS    2u
-#define STORM_NS  (400 * NS_PER_MS)
+#define BURST    64u
+#define PER_MS   2u
+#define STORM_NS (400 * NS_PER_MS)
 
 static const struct netfront_config evil = {
 	.features = NETFRONT_FEATURES | VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX),

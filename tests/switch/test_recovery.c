@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/compiler.h"
@@ -242,13 +243,62 @@ static void a_new_core_is_empty(void **state)
 	testbed_stop(&bed);
 }
 
+/* After a restart of the core the sender is back before its receiver: what it sends waits for that, for a while. */
+static void receiver_that_is_awaited(void **state)
+{
+	const struct dp_port_add awaited = {.flags = DP_PORT_AWAITED};
+	struct virtio_net_hdr_mrg_rxbuf header;
+	uint8_t sent[200], received[200];
+	struct netfront *from, *to;
+	struct stats_port stats;
+	struct testbed bed;
+	uint32_t ports[2];
+	uint64_t begin;
+
+	(void)state;
+	testbed_start(&bed, 2);
+	ports[0] = testbed_port(&bed, "a", NULL);
+	ports[1] = testbed_port(&bed, "b", &awaited);
+	testbed_wire(&bed, ports[0], ports[1]);
+	from = testbed_attach(&bed, "a", NULL);
+	testbed_wait_state(&bed, ports[0], DP_PORT_UP);
+	for (uint32_t i = 0; i < 10; i++) {
+		testbed_frame(sent, sizeof(sent), 2, 1, i);
+		assert_int_equal(netfront_send_frame(from, 0, sent, sizeof(sent)), 0);
+	}
+	usleep(300000);
+	to = testbed_attach(&bed, "b", NULL);
+	for (uint32_t i = 0; i < 10; i++) {
+		testbed_frame(sent, sizeof(sent), 2, 1, i);
+		assert_int_equal(testbed_receive(to, 0, &header, received, sizeof(received)), sizeof(sent));
+		assert_memory_equal(sent, received, sizeof(sent));
+	}
+	/* Once it was there, it is a port like any other. */
+	netfront_close(to);
+	testbed_wait_state(&bed, ports[1], DP_PORT_DOWN);
+	assert_int_equal(netfront_send_frame(from, 0, sent, sizeof(sent)), 0);
+	testbed_wait_drops(&bed, ports[1], DROP_OUT_DOWN, 1);
+	/* And who does not come is not waited for much longer than a second. */
+	ports[1] = testbed_port(&bed, "c", &awaited);
+	testbed_wire(&bed, ports[0], ports[1]);
+	begin = clock_now_ns();
+	assert_int_equal(netfront_send_frame(from, 0, sent, sizeof(sent)), 0);
+	testbed_wait_drops(&bed, ports[1], DROP_OUT_DOWN, 1);
+	assert_in_range(clock_now_ns() - begin, NS_PER_S, 10 * NS_PER_S);
+	assert_int_equal(netfront_send_frame(from, 0, sent, sizeof(sent)), 0);
+	testbed_wait_drops(&bed, ports[1], DROP_OUT_DOWN, 2);
+	testbed_stats(&bed, ports[1], &stats);
+	assert_int_equal(stats.drops[DROP_OUT_FULL], 0);
+	netfront_close(from);
+	testbed_stop(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_lost),
-		cmocka_unit_test(rings_tell_where),
-		cmocka_unit_test(waiting_packets_survive),
-		cmocka_unit_test(a_new_core_is_empty),
+		cmocka_unit_test(nothing_is_lost),          cmocka_unit_test(rings_tell_where),
+		cmocka_unit_test(waiting_packets_survive),  cmocka_unit_test(a_new_core_is_empty),
+		cmocka_unit_test(receiver_that_is_awaited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

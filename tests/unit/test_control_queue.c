@@ -11,7 +11,7 @@
 #define WRITE     VRING_DESC_F_WRITE
 #define INDIRECT  VRING_DESC_F_INDIRECT
 #define SIZE      16u
-#define MOST      1000 /* commands at once */
+#define MOST      1000   /* commands at once */
 #define BASE      0xfffa /* indexes wrap early */
 #define ACK_AT    (GUEST_DATA + 0x8000u)
 #define EVENT_IDX VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX)

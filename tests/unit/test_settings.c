@@ -272,7 +272,8 @@ static void test_json_refused(void **state)
 	refuse_json("{\"name\": \"a\", \"driver\": {}}", "driver");
 	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": 7}}", "device");
 	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": \"x\", \"mode\": 1}}", "mode");
-	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": \"x\", \"options\": {}}}", "driver_option");
+	refuse_json("{\"name\": \"a\", \"driver\": {\"kind\": \"tap\", \"device\": \"x\", \"options\": {}}}",
+		    "driver_option");
 	refuse_json("{\"name\": \"a\", \"path\": \"a.sock\"}", "path");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"x\": 1}", "x");
 	refuse_json("{\"name\": \"a\", \"path\": \"/a\", \"queues\": 1.5}", "queues");
