@@ -285,15 +285,7 @@ static int bind_device(struct driver *driver)
 	const struct netfront *nf = driver->nf;
 	int err;
 
-	dev->pool = (struct driver_pool){
-		.memory = nf->memory,
-		.size = nf->memory_size,
-		.fd = nf->memfd,
-		.header = nf->hdr_len,
-		.features = nf->features,
-		.stride = nf->buffer_stride,
-		.first = nf->buffers_offset,
-	};
+	dev->pool = pump_pool(nf);
 	if (nf->pairs < dev->queue_count)
 		log_warn("port %s has %u queue pairs, %s %u: the rest is not used", driver->config.port, nf->pairs,
 			 driver->config.device, dev->queue_count);
@@ -405,6 +397,21 @@ int driver_start(struct driver *driver)
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* For the log that an operator reads next morning. */
+static void report_losses(const struct driver *driver)
+{
+	struct driver_status status;
+
+	heartbeat_fill(&driver->dev, &status);
+	log_info("%s: %llu frames from it, %llu to it", driver->config.device, (unsigned long long)status.rx_packets,
+		 (unsigned long long)status.tx_packets);
+	for (unsigned int i = 0; i < DRIVER_DROP_COUNT; i++) {
+		if (status.drops[i])
+			log_info("%s: %llu frames lost: %s", driver->config.device, (unsigned long long)status.drops[i],
+				 driver_drop_name(i));
+	}
+}
+
 int driver_run(struct driver *driver)
 {
 	const struct driver_facts *facts = &driver->dev.facts;
@@ -419,6 +426,7 @@ int driver_run(struct driver *driver)
 	err = loop_run(&driver->loop);
 	for (unsigned int i = 0; i < driver->pumps_ready; i++)
 		pump_stop(&driver->pumps[i]);
+	report_losses(driver);
 	return err ? EXIT_FAILURE : driver->status;
 }
 

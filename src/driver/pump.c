@@ -52,13 +52,27 @@ static void set_idle(struct pump *pump, const struct driver_frame *frame)
 		netfront_tx_put_back(pump->nf, pump->pair, &frame->buffer, 1);
 }
 
+static uint64_t frame_size(const struct driver_frame *frame)
+{
+	uint64_t size = 0;
+
+	for (; frame; frame = frame->next)
+		size += frame->size;
+	return size;
+}
+
+static bool too_short(const struct pump *pump, uint64_t size)
+{
+	return size < pump->dev->pool.header + ETH_HEADER;
+}
+
 /* Gives one frame to the switch, whose buffers are nobody's at this moment. */
 static void send_frame(struct pump *pump, const struct driver_frame *frame)
 {
 	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
 	unsigned int count = 0;
 
-	if (frame->size < pump->dev->pool.header + ETH_HEADER) {
+	if (too_short(pump, frame_size(frame))) {
 		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
 		set_idle(pump, frame);
 		return;
@@ -80,18 +94,18 @@ static void count_received(struct pump *pump, const struct driver_frame *frames,
 {
 	struct driver_counters *counters = &pump->queue->counters;
 	unsigned int received = 0;
-	uint64_t size = 0;
+	uint64_t total = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		if (frames[i].part)
+		uint64_t size = frame_size(&frames[i]);
+
+		if (frames[i].part || too_short(pump, size))
 			continue;
 		received++;
-		for (const struct driver_frame *piece = &frames[i]; piece; piece = piece->next)
-			size += piece->size;
-		size -= min(pump->dev->pool.header, frames[i].size);
+		total += size - pump->dev->pool.header;
 	}
 	DRIVER_COUNT(counters->rx_packets, received);
-	DRIVER_COUNT(counters->rx_bytes, size);
+	DRIVER_COUNT(counters->rx_bytes, total);
 }
 
 static void send_frames(struct pump *pump, struct driver_frame *frames, unsigned int n)
@@ -480,6 +494,19 @@ static void wake(struct pump *pump)
 	/* A full counter wakes as well. */
 	if (write(pump->wake_fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+struct driver_pool pump_pool(const struct netfront *nf)
+{
+	return (struct driver_pool){
+		.memory = nf->memory,
+		.size = nf->memory_size,
+		.fd = nf->memfd,
+		.header = nf->hdr_len,
+		.features = nf->features,
+		.stride = nf->buffer_stride,
+		.first = nf->buffers_offset,
+	};
 }
 
 int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf, unsigned int pair, int report_fd)

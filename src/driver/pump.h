@@ -52,7 +52,10 @@ struct pump {
 	pthread_t thread;
 };
 
-/* After bind and netfront_start. -ENOMEM, -EMFILE. */
+/* The pool that a front end has made for us; once features are negotiated. */
+struct driver_pool pump_pool(const struct netfront *nf);
+
+/* After bind; the rings may stand still yet. -ENOMEM, -EMFILE. */
 int pump_init(struct pump *pump, struct driver_queue *queue, struct netfront *nf, unsigned int pair, int report_fd);
 void pump_cleanup(struct pump *pump);
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from running import ROOT, cli, expect, expect_equal, run_tests
+from running import ROOT, cli, expect, expect_equal, program, run_tests
 
 
 def text(path):
@@ -42,15 +42,35 @@ def manual_options(_top):
             expect(f".It Cm {option} Ns" in manual, f"{option} of ports is not in the manual")
 
 
+def driver_manual(_top):
+    """every option, kind and drop of drivers is in their manual"""
+    manual = re.sub(r"Fl Fl ", "--", text("docs/man/lasthop-driver.8"))
+    done = subprocess.run([program("lasthop-driver"), "--help"], capture_output=True, text=True, timeout=60)
+    expect_equal((done.returncode, done.stderr), (0, ""))
+    for option in set(re.findall(r"--[a-z-]+", done.stdout)):
+        expect(option in manual, f"{option} is not in the manual")
+    kinds = done.stdout.partition("Kinds and their options:\n")[2].partition("Exit status:")[0]
+    expect(re.findall(r"^  ([a-z_]+) ", kinds, re.M), "kinds of the help")
+    for kind in re.findall(r"^  ([a-z_]+) ", kinds, re.M):
+        expect(f".Ss {kind}\n" in manual, f"kind {kind} is not in the manual")
+    for key in re.findall(r"^    ([a-z-]+) ", kinds, re.M):
+        expect(f".It Cm {key} Ns" in manual, f"{key} of a kind is not in the manual")
+    drops = re.findall(r'X\([A-Z_]+, "([a-z-]+)"', text("src/proto/driver_status.h"))
+    expect(len(drops) >= 7, f"drops in driver_status.h: {drops}")
+    for name in drops:
+        expect(f".It Em {name}\n" in manual, f"drop {name} is not in the manual")
+
+
 def manual_form(_top):
-    """the manual is well-formed"""
+    """the manuals are well-formed"""
     if shutil.which("man") is None:
         return
-    done = subprocess.run(["man", "--warnings", "-l", ROOT / "docs/man/lasthop.1"], capture_output=True, text=True,
-                          env={**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}, timeout=60)
-    # A container may have man, but no groff behind it.
-    if done.returncode == 0:
-        expect_equal(done.stderr, "", "warnings of man")
+    for page in pathlib.Path(ROOT, "docs/man").iterdir():
+        done = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True,
+                              env={**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}, timeout=60)
+        # A container may have man, but no groff behind it.
+        if done.returncode == 0:
+            expect_equal(done.stderr, "", f"warnings of man about {page}")
 
 
 def api_description(_top):
@@ -65,4 +85,4 @@ def api_description(_top):
     expect_equal(called, set(re.findall(r"^method (\w+)", interface, re.M)), "methods")
 
 
-run_tests(manual_names, manual_options, manual_form, api_description)
+run_tests(manual_names, manual_options, driver_manual, manual_form, api_description)

@@ -82,6 +82,19 @@ static int check_root(void *as_nobody)
 	return 0;
 }
 
+static int check_nothing(void *as_nobody)
+{
+	EXPECT(as_nobody == NULL || become_nobody() == 0);
+	EXPECT(sandbox_enter_nothing() == 0);
+	EXPECT(access("/", X_OK) == 0);
+	EXPECT(access("/..//etc", F_OK) < 0 && errno == ENOENT);
+	EXPECT(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == ENOENT);
+	EXPECT(open("/proc/self/mem", O_RDONLY | O_CLOEXEC) < 0 && errno == ENOENT);
+	EXPECT(open("/made", O_CREAT | O_RDWR | O_CLOEXEC, 0700) < 0 && errno == EROFS);
+	EXPECT(mkdir("/made", 0700) < 0 && errno == EROFS);
+	return 0;
+}
+
 static int check_missing_root(void *as_nobody)
 {
 	EXPECT(as_nobody == NULL || become_nobody() == 0);
@@ -153,6 +166,12 @@ static void test_root(void **state)
 	in_child(check_root);
 }
 
+static void test_nothing(void **state)
+{
+	(void)state;
+	in_child(check_nothing);
+}
+
 static void test_missing_root(void **state)
 {
 	(void)state;
@@ -188,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_root, setup, teardown),
+		cmocka_unit_test(test_nothing),
 		cmocka_unit_test_setup_teardown(test_missing_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_privilege, setup, teardown),
 		cmocka_unit_test(test_filter),
