@@ -132,8 +132,9 @@ static void kind_events(struct driver *driver)
 	uint32_t mtu = dev->facts.mtu;
 	int err = dev->kind->events(dev);
 
-	if (err == -ENODEV) {
-		log_error("%s is no longer there", driver->config.device);
+	if (err) {
+		if (err == -ENODEV)
+			log_error("%s is no longer there", driver->config.device);
 		end(driver, DRIVER_EXIT_NO_DEVICE);
 		return;
 	}

@@ -14,7 +14,7 @@ SIZE = 20_000_000
 MTU = 1500
 
 
-def start(top, *options):
+def start(top, kind, *options):
     """A sender behind a veth and a driver domain, a receiver behind a TAP."""
     sender, middle, receiver = Space("s"), Space("m"), Space("r")
     middle.ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", sender.name)
@@ -23,7 +23,7 @@ def start(top, *options):
     sender.no_offloads("far")
     switch = Switch(top, "uplink", "vm")
     drivers = [Driver(switch, "vm", "tap", "tap0", space=receiver),
-               Driver(switch, "uplink", "af_packet", "near", *options, space=middle)]
+               Driver(switch, "uplink", kind, "near", *options, space=middle)]
     for space, device, number in ((sender, "far", 1), (receiver, "tap0", 2)):
         space.ip("link", "set", device, "up")
         space.ip("address", "add", f"10.9.0.{number}/24", "dev", device)
@@ -47,9 +47,9 @@ def mean_size(sender, receiver, address):
     return octets / packets
 
 
-def merged(top):
+def merged(top, kind="af_packet"):
     """frames of a stream arrive as fewer and larger ones"""
-    sender, receiver, switch, drivers = start(top)
+    sender, receiver, switch, drivers = start(top, kind)
     for address in ("10.9.0.2", "fd09::2"):
         size = mean_size(sender, receiver, address)
         expect(size > 2 * MTU, f"{size} bytes a frame: nothing was merged")
@@ -58,9 +58,14 @@ def merged(top):
     stop(switch, drivers)
 
 
+def merged_af_xdp(top):
+    """the same from AF_XDP"""
+    merged(top, "af_xdp")
+
+
 def switched_off(top):
     """--option gro=off leaves them as they are"""
-    sender, receiver, switch, drivers = start(top, "--option", "gro=off")
+    sender, receiver, switch, drivers = start(top, "af_packet", "--option", "gro=off")
     for address in ("10.9.0.2", "fd09::2"):
         size = mean_size(sender, receiver, address)
         expect(size <= MTU + 18, f"{size} bytes a frame: something was merged")
@@ -79,4 +84,4 @@ def misspelt(_):
 
 if __name__ == "__main__":
     cannot()
-    run_tests(misspelt, merged, switched_off)
+    run_tests(misspelt, merged, merged_af_xdp, switched_off)
