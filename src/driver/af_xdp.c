@@ -472,6 +472,7 @@ const struct driver_kind driver_af_xdp = {
 	.name = "af_xdp",
 	.summary = "a NIC of the kernel's through AF_XDP, in place",
 	.options = af_xdp_options,
+	.comes_small = true,
 	.open = af_xdp_open,
 	.bind = af_xdp_bind,
 	.rx = af_xdp_rx,

@@ -52,26 +52,37 @@ static void set_idle(struct pump *pump, const struct driver_frame *frame)
 		netfront_tx_put_back(pump->nf, pump->pair, &frame->buffer, 1);
 }
 
+static uint64_t frame_size(const struct driver_frame *frame)
+{
+	uint64_t size = 0;
+
+	for (; frame; frame = frame->next)
+		size += frame->size;
+	return size;
+}
+
+static bool too_short(const struct pump *pump, uint64_t size)
+{
+	return size < pump->dev->pool.header + ETH_HEADER;
+}
+
 /* Gives one frame to the switch, whose buffers are nobody's at this moment. */
 static void send_frame(struct pump *pump, const struct driver_frame *frame)
 {
 	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
 	unsigned int count = 0;
-	uint64_t size = 0;
 
-	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next) {
+	if (too_short(pump, frame_size(frame))) {
+		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
+		set_idle(pump, frame);
+		return;
+	}
+	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next)
 		pieces[count++] = (struct netfront_piece){
 			.tag = piece->buffer,
 			.offset = (uint32_t)(piece->data - driver_buffer(&pump->dev->pool, piece->buffer)),
 			.size = piece->size,
 		};
-		size += piece->size;
-	}
-	if (size < pump->dev->pool.header + ETH_HEADER) {
-		drop(pump, DRIVER_DROP_BAD_FRAME, 1);
-		set_idle(pump, frame);
-		return;
-	}
 	if (netfront_tx_post(pump->nf, pump->pair, pieces, count) < 0) {
 		drop(pump, DRIVER_DROP_NO_BUFFER, 1);
 		set_idle(pump, frame);
@@ -83,21 +94,18 @@ static void count_received(struct pump *pump, const struct driver_frame *frames,
 {
 	struct driver_counters *counters = &pump->queue->counters;
 	unsigned int received = 0;
-	uint64_t size = 0;
+	uint64_t total = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		uint64_t frame = 0;
+		uint64_t size = frame_size(&frames[i]);
 
-		for (const struct driver_frame *piece = &frames[i]; piece; piece = piece->next)
-			frame += piece->size;
-		/* Too short to be one: send_frame has a name for it. */
-		if (frames[i].part || frame < pump->dev->pool.header + ETH_HEADER)
+		if (frames[i].part || too_short(pump, size))
 			continue;
 		received++;
-		size += frame - pump->dev->pool.header;
+		total += size - pump->dev->pool.header;
 	}
 	DRIVER_COUNT(counters->rx_packets, received);
-	DRIVER_COUNT(counters->rx_bytes, size);
+	DRIVER_COUNT(counters->rx_bytes, total);
 }
 
 static void send_frames(struct pump *pump, struct driver_frame *frames, unsigned int n)

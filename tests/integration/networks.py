@@ -23,13 +23,14 @@ SPACES = []
 # A stream of so many bytes to a server that checks them, and says how fast they came; and the server.
 SERVER = """
 import socket, sys
-listener = socket.create_server((sys.argv[1], 5201))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 5201), family=family)
+block = bytes(i % 251 for i in range(251 + (1 << 20)))
 print("ready", flush=True)
 peer, _ = listener.accept()
 got, mark = 0, 0
 while data := peer.recv(1 << 20):
-    expected = bytes((got + i) % 251 for i in (0, len(data) - 1))
-    assert data[0] == expected[0] and data[-1] == expected[1], got
+    assert data == block[got % 251:got % 251 + len(data)], got
     got += len(data)
     if got - mark > 1 << 20:
         mark = got
@@ -133,6 +134,13 @@ class Space:
         self.run("sysctl", "-q", "-w", f"net.ipv6.conf.{device}.disable_ipv6=1")
         self.ip("addr", "add", f"{address}/24", "dev", device)
         self.ip("link", "set", device, "up")
+
+    def no_offloads(self, device):
+        self.run("ethtool", "-K", device, "tso", "off", "gso", "off", "gro", "off", "tx", "off", "rx", "off")
+
+    def statistic(self, device, name):
+        """Of the interface: rx_packets and the like."""
+        return int(self.run("cat", f"/sys/class/net/{device}/statistics/{name}"))
 
     def ping(self, address, count=3, size=56):
         """How many answers came."""
