@@ -17,6 +17,7 @@ import signal
 import subprocess
 
 from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+from namespace import Namespace, need_namespaces
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "100"))
 WARM_UP = 10  # rounds after which memory and descriptors are compared
@@ -25,30 +26,19 @@ GROWTH_KB = 1024
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
-class Container:
-    """A network namespace with a TAP in it that a driver domain serves."""
+class Container(Namespace):
+    """With a TAP in it that a driver domain serves."""
 
     def __init__(self, number):
-        self.name = f"lhc{os.getpid()}-{number}"
+        super().__init__("c")
         self.port = f"tap{number}"
-        self.address = f"10.77.0.{number}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-
-    def run(self, *words, check=True):
-        return subprocess.run(["ip", "netns", "exec", self.name, *words], check=check, capture_output=True, text=True)
+        self.ipv4 = f"10.77.0.{number}"
 
     def configure(self):
-        self.run("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
-        self.run("ip", "link", "set", "eth0", "up")
+        self.address("eth0", self.ipv4)
 
     def reaches(self, other):
-        return self.run("ping", "-c", "1", "-W", "1", other.address, check=False).returncode == 0
-
-    def delete(self):
-        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False).stdout
-        for pid in pids.split():
-            os.kill(int(pid), signal.SIGKILL)
-        subprocess.run(["ip", "netns", "del", self.name], check=False)
+        return self.ping(other.ipv4, wait=1) == 1
 
 
 def holdings(pid):
@@ -74,10 +64,9 @@ class Chaos:
         one, two = containers
         wait_for(lambda: one.reaches(two), "the containers reach each other")
         self.traffic = [
-            subprocess.Popen(["ip", "netns", "exec", two.name, "iperf3", "-s"], stdout=subprocess.DEVNULL),
-            subprocess.Popen(["ip", "netns", "exec", one.name, "sh", "-c",
-                              f"while :; do iperf3 -c {two.address} -t 5 -b 200M; sleep 0.2; done"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+            two.start("iperf3", "-s", stdout=subprocess.DEVNULL),
+            one.start("sh", "-c", f"while :; do iperf3 -c {two.ipv4} -t 5 -b 200M; sleep 0.2; done",
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
         ]
         self.core = self.switch.child("lasthop-core")
         self.chance = random.Random(1)
@@ -164,7 +153,8 @@ def chaos(top):
         test.switch.stop()
     finally:
         for container in containers:
-            container.delete()
+            container.remove()
 
 
+need_namespaces()
 run_tests(chaos)

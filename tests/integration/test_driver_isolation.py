@@ -7,11 +7,11 @@ import pathlib
 import re
 import subprocess
 
-import networks
-from networks import Driver, Space
+from drivers import Driver
 from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+from namespace import Namespace, need_namespaces
 
-networks.cannot()
+need_namespaces()
 
 
 def status_of(pid):
@@ -38,7 +38,7 @@ def shared_maps(pid):
 
 def confined(top):
     """a driver under traffic has neither privilege nor sight, nor anybody else's memory"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a", "b")
     stations = Stations(switch.socket("b"))
     driver = Driver(switch, "a", "tap", "lhtap", space=space)
@@ -83,7 +83,7 @@ def confined(top):
 
 def unconfined(top):
     """without the sandbox it says so, and works"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a")
     driver = Driver(switch, "a", "tap", "lhtap", "--no-sandbox", space=space)
     expect_equal(status_of(driver.process.pid)["Seccomp"], "0", "filter")

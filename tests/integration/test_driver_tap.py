@@ -10,17 +10,17 @@ import signal
 import socket
 import time
 
-import networks
-from networks import Driver, Space, counters, driver_command
+from drivers import Driver, counters, driver_command
 from running import Switch, expect, expect_equal, run_tests, wait_for
+from namespace import Namespace, Stream, need_namespaces
 
-networks.cannot()
+need_namespaces()
 
 
 @contextlib.contextmanager
 def two(top, *options, ports=("a", "b")):
     """Two namespaces with a TAP each, on two ports of a switch, that have addresses."""
-    spaces = [Space("a"), Space("b")]
+    spaces = [Namespace("a"), Namespace("b")]
     switch = Switch(top, *ports)
     drivers = [Driver(switch, "ab"[i], "tap", "lhtap", *options, space=spaces[i]) for i in (0, 1)]
     for i, space in enumerate(spaces):
@@ -63,7 +63,7 @@ def frames(top):
 
 def queues(top):
     """several queues, and fewer at the port than asked for"""
-    spaces = [Space("a"), Space("b")]
+    spaces = [Namespace("a"), Namespace("b")]
     switch = Switch(top, "a,queues=2", "b")
     drivers = [Driver(switch, "a", "tap", "lhtap", "--queues", 2, space=spaces[0]),
                Driver(switch, "b", "tap", "lhtap", "--queues", 3, space=spaces[1])]
@@ -71,10 +71,9 @@ def queues(top):
     expect_equal(spaces[1].link("lhtap")["linkinfo"]["info_data"].get("numqueues"), 1, "queues of the second TAP")
     for i, space in enumerate(spaces):
         space.address("lhtap", f"10.73.0.{i + 1}")
-    pairs = [spaces[0].begin_stream(spaces[1], "10.73.0.2", 40 << 20)]
+    stream = Stream(spaces[0], spaces[1], "10.73.0.2", 40 << 20)
     expect_equal(spaces[1].ping("10.73.0.1", 20), 20, "answers beside a stream")
-    for pair in pairs:
-        spaces[0].end_stream(*pair)
+    stream.end()
     for driver in drivers:
         driver.stop()
     switch.stop()
@@ -113,12 +112,12 @@ def carrier(top):
 def killed(top):
     """kill -9 under TCP: the next driver finds the device as it was, and the connection goes on"""
     with two(top) as (switch, spaces, drivers):
-        server, client = spaces[0].begin_stream(spaces[1], "10.73.0.2", 40 << 20, 0.02)
+        stream = Stream(spaces[0], spaces[1], "10.73.0.2", 40 << 20, 0.02)
         for i in range(8):
-            server.stdout.readline()
+            stream.wait_progress()
             drivers[i % 2].kill()
             drivers[i % 2].again()
-        spaces[0].end_stream(server, client)
+        stream.end()
         expect_equal(spaces[0].ping("10.73.0.2", 5), 5, "answers in the end")
         del switch
 
@@ -126,7 +125,7 @@ def killed(top):
 def stopped(top):
     """a driver that stands still harms nobody else, and goes on"""
     with two(top, ports=("a", "b", "c")) as (switch, spaces, drivers):
-        third = Space("c")
+        third = Namespace("c")
         driver = Driver(switch, "c", "tap", "lhtap", space=third)
         third.address("lhtap", "10.73.0.3")
         drivers[1].process.send_signal(signal.SIGSTOP)
@@ -169,7 +168,7 @@ def too_long(top):
 
 def refused(top):
     """what cannot be had is said with what to do, and the exit status"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a", "b")
 
     def fails(status, text, *words):
@@ -207,7 +206,7 @@ def refused(top):
 
 def no_port(top):
     """there is no port, or not lasthop behind it"""
-    space = Space("a")
+    space = Namespace("a")
     path = f"{top}/nobody.sock"
     words = ("--port", path, "--kind", "tap", "--device", "lhtap", "--netns", space.name)
     status, _, errors = driver_command(*words)
