@@ -222,27 +222,19 @@ static void report_ready(struct loop_io *io, uint32_t events)
 	}
 }
 
-static void signal_caught(struct loop_signals *signals, int signo)
-{
-	(void)signo;
-	loop_stop(&container_of(signals, struct driver, signals)->loop);
-}
-
 /* Stages. */
 
 static int open_loop(struct driver *driver)
 {
-	static const int signos[] = {SIGTERM, SIGINT, 0};
 	int err = loop_init(&driver->loop);
 
-	driver->signals.caught = signal_caught;
 	driver->report_io = (struct loop_io){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = report_ready};
 	if (!err && driver->report_io.fd < 0)
 		err = -errno;
 	if (!err)
 		err = loop_add(&driver->loop, &driver->report_io, EPOLLIN);
 	if (!err)
-		err = loop_signals_add(&driver->loop, &driver->signals, signos);
+		err = program_end_by_signals(&driver->end, &driver->loop);
 	return err;
 }
 
