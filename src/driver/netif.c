@@ -27,11 +27,6 @@
 #define MESSAGE_MAX 32768 /* bytes; what the kernel sends at once, at most */
 #define NETNS_DIR   "/run/netns/"
 
-/* Of if_tun's link attributes, which Debian 12's headers have. */
-#ifndef IFLA_TUN_MAX
-#error "linux/if_link.h does not know TUN devices"
-#endif
-
 bool netif_name_valid(const char *name)
 {
 	size_t length = strlen(name);
@@ -131,7 +126,7 @@ static int ask(int sock, uint16_t type, int ifindex, const char *name)
 		.info = {.ifi_family = AF_UNSPEC, .ifi_index = ifindex},
 	};
 
-	if (ifindex == 0) {
+	if (ifindex == 0 && name) {
 		request.attribute = (struct rtattr){.rta_type = IFLA_IFNAME,
 						    .rta_len = (uint16_t)RTA_LENGTH(strlen(name) + 1)};
 		memcpy(request.name, name, strlen(name) + 1);

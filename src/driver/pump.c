@@ -458,6 +458,7 @@ static void *pump_main(void *argument)
 	struct pump *pump = argument;
 	int work = 0;
 
+	sem_post(&pump->started);
 	while (!load_acquire(&pump->stop)) {
 		store_release(&pump->answered, load_acquire(&pump->asked));
 		work = pump_round(pump);
@@ -543,9 +544,13 @@ void pump_cleanup(struct pump *pump)
 
 int pump_start(struct pump *pump)
 {
-	int err = pthread_create(&pump->thread, NULL, pump_main, pump);
+	int err;
 
+	sem_init(&pump->started, 0, 0);
+	err = pthread_create(&pump->thread, NULL, pump_main, pump);
 	pump->running = !err;
+	while (!err && sem_wait(&pump->started) < 0 && errno == EINTR)
+		;
 	return -err;
 }
 

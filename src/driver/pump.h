@@ -17,6 +17,7 @@
 #define LASTHOP_DRIVER_PUMP_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "driver/device.h"
 #include "vhost/netfront.h"
@@ -48,6 +49,7 @@ struct pump {
 	int ended;
 	bool running;
 	pthread_t thread;
+	sem_t started; /* the thread is past what libc does before ours, which takes other system calls */
 };
 
 /* The pool that a front end has made for us; once features are negotiated. */
@@ -66,7 +68,7 @@ int pump_round(struct pump *pump);
 /* Sleeps until there may be something to do, at most max_ms (-1: for ever). */
 void pump_sleep(struct pump *pump, int max_ms);
 
-/* The thread, started and ended by the main thread. stop waits for it. */
+/* The thread, started and ended by the main thread. start waits until it runs, stop until it has ended. */
 int pump_start(struct pump *pump);
 void pump_stop(struct pump *pump);
 

@@ -229,11 +229,14 @@ static int tap_rx(struct driver_queue *queue, struct driver_frame *frames, unsig
 static int tap_tx(struct driver_queue *queue, struct driver_frame *frames, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++) {
+		const struct driver_frame *piece = &frames[i];
 		struct iovec iov[PIECES_MAX];
 		unsigned int pieces = 0;
 
-		for (const struct driver_frame *piece = &frames[i]; piece && pieces < PIECES_MAX; piece = piece->next)
+		do {
 			iov[pieces++] = (struct iovec){.iov_base = piece->data, .iov_len = piece->size};
+			piece = piece->next;
+		} while (piece && pieces < PIECES_MAX);
 		if (likely(writev(queue->fd, iov, (int)pieces) >= 0))
 			continue;
 		switch (errno) {

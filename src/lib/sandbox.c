@@ -217,6 +217,7 @@ static const int sandbox_sanitizer_calls[] = {
 	SYS_madvise,
 	SYS_mremap,
 	SYS_sched_yield,
+	SYS_sched_getaffinity,
 	SYS_getpid,
 	SYS_gettid,
 	SYS_tgkill,

@@ -43,8 +43,8 @@ struct loopback {
 	_Atomic enum loopback_lie lie;
 	atomic_uint frames;
 	atomic_uint connections;
-	_Atomic enum vhost_fault fault; /* of the last connection */
-	uint8_t control_command[2];     /* the last one: class and command */
+	_Atomic enum vhost_fault fault;  /* of the last connection */
+	atomic_uchar control_command[2]; /* the last one: class and command */
 	struct ref_chain chain;
 	uint8_t frame[LOOPBACK_FRAME_MAX];
 };
@@ -205,7 +205,8 @@ static inline void loopback_control(struct loopback *lb)
 	if (index < 0 || !lb->ready[index] || !ref_take(&lb->rings[index], &lb->chain))
 		return;
 	loopback_gather(lb, &lb->chain);
-	memcpy(lb->control_command, lb->frame, 2);
+	lb->control_command[0] = lb->frame[0];
+	lb->control_command[1] = lb->frame[1];
 	loopback_scatter(lb, &lb->chain, &ok, 1);
 	ref_give_back(&lb->rings[index], lb->chain.head, 1);
 	loopback_call(lb, (unsigned int)index);
