@@ -131,8 +131,8 @@ static int exchange(const struct device *device, struct mmsghdr *messages, unsig
 		return send ? sendmmsg(device->fd, messages, max, 0) : recvmmsg(device->fd, messages, max, 0, NULL);
 	for (; n < max; n++) {
 		const struct iovec *iov = messages[n].msg_hdr.msg_iov;
-		ssize_t size = send ? write(device->fd, iov->iov_base, iov->iov_len) :
-				      read(device->fd, iov->iov_base, iov->iov_len);
+		ssize_t size = send ? write(device->fd, iov->iov_base, iov->iov_len)
+				    : read(device->fd, iov->iov_base, iov->iov_len);
 
 		if (size < 0)
 			break;
