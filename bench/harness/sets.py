@@ -24,12 +24,12 @@ class Set:
 SETS = {s.name: s for s in (
     Set("quick", "the first look: the main points of each condition, in a few minutes",
         ("polling/64", "polling/1518", "polling/64k", "polling/rtt", "shared/64", "shared/rtt", "free/64",
-         "consolidated/64", "consolidated/rtt-load", "consolidated/cpu-idle"),
+         "consolidated/64", "consolidated/rtt-load", "consolidated/cpu-idle", "nic/vm-xdp-64", "nic/tap-tap-tcp"),
         once=("testpmd-io", "kernel", "memcpy"), repetitions=3, seconds=1.0),
     Set("issue2", "a pair of polling VMs, frames and segments, and TCP between Linux guests",
         ("polling/64", "polling/512", "polling/1518", "polling/64k", "polling/tcp"),
         contenders=("lasthop", "ovs-dpdk", "testpmd-io")),
-    Set("targets", "what lasthop has promised (targets.py), and nothing else",
+    Set("targets", "what lasthop has promised (targets.py) between VMs, and nothing else",
         tuple(dict.fromkeys(point for target in TARGETS for point in target.points())),
         once=("memcpy",)),
     Set("ablation", "lasthop with each mechanism switched off, where each should matter",
@@ -42,7 +42,7 @@ SETS = {s.name: s for s in (
         contenders=("lasthop", *PLACEMENT), repetitions=3),
     Set("drivers", "a VM and a container, by TAP and by AF_XDP; TCP between containers",
         tuple(name for name, point in POINTS.items() if point.with_devices),
-        contenders=("lasthop", "ovs-dpdk", "kernel")),
+        contenders=("lasthop", "ovs-dpdk", "kernel"), once=("ovs-dpdk-net-tap",), repetitions=3, seconds=1.0),
     Set("full", "every point and every contender",
         tuple(POINTS), contenders=("lasthop", "ovs-dpdk", "testpmd-io", "kernel", "memcpy")),
 )}

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is no VM with vhost: a device of the kernel, in the network namespace of the process that the path names.
+ * What is no VM with vhost: a device of the kernel, in the network namespace of the process that the
+ * path names.
  *
  * netns:PID is a program in a container, whose interface is eth0: frames pass through an AF_PACKET
  * socket, 32 a system call; 64 KiB segments with a virtio-net header, as the kernel's own TCP would
  * hand them down. There are two copies between socket buffers and the program.
  *
- * tap:PID:NAME is a VM of a machine without vhost-net, as its VMM sees it: a TAP device with virtio-net headers,
- * a system call a frame. The copy between the VMM and the guest's memory, which is one and the
- * same with vhost-user, is left out in its favour.
+ * tap:PID:NAME is a VM of a machine without vhost-net, as its VMM sees it: a TAP device with
+ * virtio-net headers, a system call a frame. The copy between the VMM and the guest's memory, which
+ * a guest cannot do without, is left out in its favour.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -131,8 +132,8 @@ static int exchange(const struct device *device, struct mmsghdr *messages, unsig
 		return send ? sendmmsg(device->fd, messages, max, 0) : recvmmsg(device->fd, messages, max, 0, NULL);
 	for (; n < max; n++) {
 		const struct iovec *iov = messages[n].msg_hdr.msg_iov;
-		ssize_t size = send ? write(device->fd, iov->iov_base, iov->iov_len) :
-				      read(device->fd, iov->iov_base, iov->iov_len);
+		ssize_t size = send ? write(device->fd, iov->iov_base, iov->iov_len)
+				    : read(device->fd, iov->iov_base, iov->iov_len);
 
 		if (size < 0)
 			break;

@@ -556,10 +556,14 @@ int run_drivers_open(struct run_drivers *drivers, struct loop *loop, const char 
 
 void run_drivers_close(struct run_drivers *drivers)
 {
+	struct run_driver *driver, *next;
+
 	if (drivers->loop == NULL)
 		return;
-	while (!TAILQ_EMPTY(&drivers->list))
-		driver_free(TAILQ_FIRST(&drivers->list));
+	for (driver = TAILQ_FIRST(&drivers->list); driver != NULL; driver = next) {
+		next = TAILQ_NEXT(driver, next);
+		driver_free(driver);
+	}
 	if (drivers->stats_open)
 		stats_reader_close(&drivers->stats);
 	if (drivers->links_io.fd >= 0)

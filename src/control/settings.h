@@ -39,7 +39,7 @@ struct bridge_settings {
 /* Fills `error`; returns -EINVAL. */
 int settings_fail(struct settings_error *error, const char *parameter, const char *format, ...) printf_like(3, 4);
 /* Whether it is an object with no other members than `known`, which ends with NULL. */
-int settings_check_members(const json_t *object, const char *const *known, struct settings_error *error) must_check;
+int settings_check_members(const json_t *settings, const char *const *known, struct settings_error *error) must_check;
 
 /* Whether it may name a port or a bridge; the reason under `parameter` if not. */
 int settings_check_name(const char *parameter, const char *name, struct settings_error *error) must_check;

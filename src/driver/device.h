@@ -231,8 +231,8 @@ struct driver_kind {
 
 	/*
 	 * For devices that netlink does not know. events_fd: a descriptor to watch, -1: none, events is then called
-	 * once a second. events brings dev->facts up to date; -ENODEV; or another error, after a line in the log,
-	 * when the device cannot be driven on as it is now.
+	 * once a second, and when netlink (facts.ifindex) has told of a change. events brings dev->facts up to date;
+	 * -ENODEV; or another error, after a line in the log, when the device cannot be driven on as it is now.
 	 */
 	int (*events_fd)(struct driver_device *dev);
 	int (*events)(struct driver_device *dev);

@@ -27,6 +27,7 @@
 #include "driver/dpdk_filter.h"
 #include "lib/log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -34,6 +35,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define FROM_SIZE     2304u /* at least: some drivers want 2 KiB behind the headroom */
@@ -82,28 +84,38 @@ static const struct driver_option dpdk_options[] = {
 	{NULL, NULL},
 };
 
+/* How many characters of text are of this form, where x is a hexadecimal digit; 0 unless it is there as a whole. */
+static size_t form_length(const char *text, const char *form)
+{
+	size_t n = 0;
+
+	for (; form[n] != '\0'; n++) {
+		if (form[n] == 'x' ? !isxdigit((unsigned char)text[n]) : text[n] != form[n])
+			return 0;
+	}
+	return n;
+}
+
+/* An address, and perhaps settings behind a comma. */
 static bool is_pci(const char *device)
 {
-	unsigned int domain, bus, slot, function;
-	int end = 0;
+	size_t n = form_length(device, "xxxx:xx:xx.x");
 
-	if (sscanf(device, "%4x:%2x:%2x.%1x%n", &domain, &bus, &slot, &function, &end) < 4) {
-		end = 0;
-		if (sscanf(device, "%2x:%2x.%1x%n", &bus, &slot, &function, &end) < 3)
-			return false;
-	}
-	return end > 0 && (device[end] == '\0' || device[end] == ',');
+	if (n == 0)
+		n = form_length(device, "xx:xx.x");
+	return n > 0 && (device[n] == '\0' || device[n] == ',');
 }
 
 static bool huge_pages_free(void)
 {
+	static const char name[] = "HugePages_Free:";
 	FILE *file = fopen("/proc/meminfo", "re");
 	unsigned long pages = 0;
 	char line[128];
 
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "HugePages_Free: %lu", &pages) == 1)
-			break;
+		if (strncmp(line, name, sizeof(name) - 1) == 0)
+			pages = strtoul(line + sizeof(name) - 1, NULL, 10);
 	}
 	if (file)
 		fclose(file);
@@ -595,7 +607,7 @@ static int dpdk_tx(struct driver_queue *queue, struct driver_frame *frames, unsi
 {
 	const struct dpdk *dpdk = queue->dev->state;
 	struct rte_mbuf *mbufs[DRIVER_BATCH];
-	unsigned int place[DRIVER_BATCH], count = 0, taken = 0, accepted;
+	unsigned int place[DRIVER_BATCH] = {0}, count = 0, taken = 0, accepted;
 
 	for (; taken < n && count < DRIVER_BATCH; taken++) {
 		if (!sendable(queue, &frames[taken])) {

@@ -12,6 +12,7 @@
 #include "driver/driver.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -108,6 +109,29 @@ static void facts_changed(struct driver *driver, bool link, uint32_t mtu)
 	send_status(driver);
 }
 
+/* Lets a kind that has events bring dev->facts up to date. False: the driver ends. */
+static bool ask_kind(struct driver *driver)
+{
+	int err = driver->dev.kind->events(&driver->dev);
+
+	if (!err)
+		return true;
+	if (err == -ENODEV)
+		log_error("%s is no longer there", driver->config.device);
+	end(driver, DRIVER_EXIT_NO_DEVICE);
+	return false;
+}
+
+static void kind_events(struct driver *driver)
+{
+	const struct driver_facts *facts = &driver->dev.facts;
+	bool link = facts->link;
+	uint32_t mtu = facts->mtu;
+
+	if (ask_kind(driver))
+		facts_changed(driver, link, mtu);
+}
+
 static void netif_changed(struct netif_watch *watch, const struct netif *netif)
 {
 	struct driver *driver = container_of(watch, struct driver, watch);
@@ -122,23 +146,8 @@ static void netif_changed(struct netif_watch *watch, const struct netif *netif)
 	}
 	facts->link = netif->up && netif->carrier;
 	facts->mtu = netif->mtu;
-	facts_changed(driver, link, mtu);
-}
-
-static void kind_events(struct driver *driver)
-{
-	struct driver_device *dev = &driver->dev;
-	bool link = dev->facts.link;
-	uint32_t mtu = dev->facts.mtu;
-	int err = dev->kind->events(dev);
-
-	if (err) {
-		if (err == -ENODEV)
-			log_error("%s is no longer there", driver->config.device);
-		end(driver, DRIVER_EXIT_NO_DEVICE);
-		return;
-	}
-	facts_changed(driver, link, mtu);
+	if (!driver->dev.kind->events || ask_kind(driver))
+		facts_changed(driver, link, mtu);
 }
 
 static void events_ready(struct loop_io *io, uint32_t events)
@@ -223,6 +232,18 @@ static void report_ready(struct loop_io *io, uint32_t events)
 }
 
 /* Stages. */
+
+/*
+ * Who sends to us on our CPU shall go on, and we find a batch when our turn comes, instead of taking the CPU from it
+ * for every few frames. An idle CPU runs us at once.
+ */
+static void be_patient(void)
+{
+	const struct sched_param none = {0};
+
+	if (sched_setscheduler(0, SCHED_BATCH, &none) < 0)
+		log_debug("the scheduler's batch class: %s", strerror(errno));
+}
 
 static int open_loop(struct driver *driver)
 {
@@ -336,6 +357,7 @@ int driver_open(struct driver *driver)
 	struct driver_device *dev = &driver->dev;
 	int err = open_loop(driver);
 
+	be_patient();
 	driver->watch.io.fd = -1;
 	heartbeat_open(&driver->beat);
 	if (err)

@@ -8,6 +8,7 @@
 #include "lib/log.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <netinet/in.h>
@@ -30,15 +31,17 @@ static bool keep_number(const char *text, int base, uint16_t *number)
 
 static bool keep_mac(struct xdp_keep_rule *rule, const char *text)
 {
-	unsigned int bytes[6];
-	int used = 0;
+	size_t last = ARRAY_SIZE(rule->mac) - 1;
+	char *end;
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5],
-		   &used) != 6 ||
-	    text[used] != '\0')
-		return false;
-	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
-		rule->mac[i] = (uint8_t)bytes[i];
+	for (size_t i = 0; i <= last; i++, text = end + 1) {
+		/* strtoul() would also take blanks, signs and 0x. */
+		if (!isxdigit((unsigned char)text[0]) || text[1] == 'x' || text[1] == 'X')
+			return false;
+		rule->mac[i] = (uint8_t)strtoul(text, &end, 16);
+		if (end - text > 2 || *end != (i < last ? ':' : '\0'))
+			return false;
+	}
 	return true;
 }
 

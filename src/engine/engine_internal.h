@@ -95,6 +95,9 @@ struct worker {
 	uint64_t idle_since_ns;                   /* when it found nothing more to do; 0: it has something */
 	uint64_t gap_ns;                          /* how long that lasts, on average */
 	uint64_t credit_ns;                       /* earned by packets, to be spent on looking for more */
+	uint32_t calls_seen;                      /* the forwarder's count, up to which it has looked for answers */
+	bool has_called;                          /* since it slept */
+	bool is_answered;                         /* when it had called and slept last, a kick came at once */
 	unsigned int looks;                       /* for more work; goes round */
 	bool polite;                              /* it is of the batch class */
 	unsigned int guests_asked, guests_called; /* lately: wanted to be called or not, and did */

@@ -7,10 +7,14 @@
  * says: a driver that asks for notifications sleeps.
  *
  * A VM that sleeps gains nothing from being told before the burst is over if its CPU is taken: it would take it from
- * the worker, or from the VM that sends, for a part of its packets. Where the CPU is idle it can begin while the rest
- * is being copied.
+ * the worker, or from the VM that sends, for a part of its packets, and each time costs two switches of the CPU and a
+ * call. That holds for a sender that gets its buffers back as well. So a burst may last longer for it than what is
+ * held back from one that runs. Where the CPU is idle it can begin while the rest is being copied.
  */
 #include "engine/engine_internal.h"
+
+/* So much longer than the bound in time of one that runs may the burst for one that sleeps last. */
+#define BURST_TIMES 5
 
 void merge_give_all(struct worker *worker)
 {
@@ -40,17 +44,33 @@ static bool has_bound(const struct port *port, const struct notice *notice)
 	return notice->transmit && load_acquire(&txq->live) && txq->event_idx;
 }
 
+/*
+ * It sleeps, and being told sooner would not help it: its CPU is the worker's own, or the worker has others to serve
+ * meanwhile. (Where it has one sender only, on another CPU, that one fills its ring again while the worker copies.)
+ */
+static bool is_behind(const struct worker *worker, int slot)
+{
+	return vm_state_get(slot) == VM_STATE_BLOCKED &&
+	       (vm_state_last_cpu(slot) == worker->cpu || worker->active_count > 1);
+}
+
 static bool is_due(struct worker *worker, struct notice *notice, bool idle)
 {
 	const struct port *port = datapath_port(worker->pool->config.dp, notice->port);
+	uint64_t bound_ns;
+	bool behind;
 
-	if (!port || notice->packets >= port->notify_packets)
+	if (!port)
 		return true;
-	if (is_asleep(port) && (idle || has_bound(port, notice) || can_begin_at_once(port)))
+	behind = is_behind(worker, load_relaxed(&port->vm_slot));
+	bound_ns = (behind ? BURST_TIMES : 1) * port->notify_ns;
+	if (!behind && notice->packets >= port->notify_packets)
+		return true;
+	if (is_asleep(port) && (idle || (!behind && has_bound(port, notice)) || can_begin_at_once(port)))
 		return true;
 	if (notice->since_ns == 0)
 		notice->since_ns = worker->now_ns;
-	return worker->now_ns - notice->since_ns >= port->notify_ns;
+	return worker->now_ns - notice->since_ns >= bound_ns;
 }
 
 void merge_notices(struct worker *worker, bool idle)

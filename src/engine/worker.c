@@ -14,11 +14,14 @@
  * handler may take it over then, as may a worker to whom it was offered.
  *
  * Workers are of the scheduler's batch class: a kick does not take the CPU from the VM that kicks, which goes on
- * filling its ring, and whoever is notified takes it from the worker. With guests that poll they are of the normal one.
+ * filling its ring, and whoever is notified takes it from the worker, whose long time slice makes that sure. With
+ * guests that poll they are of the normal one.
  */
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/engine_internal.h"
@@ -50,6 +53,15 @@
 
 /* A turn of someone else is waited for this long, in looks, when a queue is taken over. */
 #define TAKE_OVER_TRIES 4096
+
+/* A kick that comes so soon after the worker slept is an answer to its last calls. */
+#define ANSWER_NS 20000ULL
+
+/*
+ * The time slice asked for in the batch class. The kernel protects a thread's slice from those that wake, unless theirs
+ * is shorter; VMs have the default one of at most 2.8 ms. Kernels before 6.12 do not take it.
+ */
+#define SLICE_NS 10000000ULL
 
 /* A worker is loaded that moves this much in this time; a packet costs as much as LOAD_BYTES to copy. */
 #define LOAD_FULL  2048
@@ -356,12 +368,14 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events, ui
 	return count;
 }
 
-static void poll_events(struct worker *worker)
+/* Whether there were any. */
+static bool poll_events(struct worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, 0);
 
 	handle_events(worker, events, count);
+	return count > 0;
 }
 
 /* What was kept while asleep is looked at again: no kicks meanwhile. */
@@ -382,10 +396,36 @@ static void resume(struct worker *worker)
 	}
 }
 
+/*
+ * Where work comes in short order or long bursts, before it lets go of its queues: calls whoever is to be called. Those
+ * who sleep on this CPU run before the worker comes back from the call, and what they send is found by the next look,
+ * without a kick and without having slept. Where answers came at once lately, those that were kicked for are there by
+ * then as well. True: look again.
+ */
+static bool call_and_look(struct worker *worker)
+{
+	const uint64_t most = worker->pool->config.linger_ns;
+
+	/* Whoever trickles is called last of all. */
+	if (worker->gap_ns > most && worker->credit_ns < most)
+		return false;
+	merge_give_all(worker);
+	if (worker->calls_seen != worker->fwd->calls) {
+		worker->calls_seen = worker->fwd->calls;
+		worker->has_called = true;
+		return true;
+	}
+	if (!worker->has_called || !worker->is_answered)
+		return false;
+	worker->has_called = false;
+	worker->is_answered = poll_events(worker);
+	return worker->is_answered;
+}
+
 static void sleep_until_kicked(struct worker *worker)
 {
 	struct epoll_event events[EVENTS_MAX];
-	uint64_t deadline;
+	uint64_t deadline, since;
 	int count;
 
 	copy_at_hand(worker, false);
@@ -400,8 +440,12 @@ static void sleep_until_kicked(struct worker *worker)
 	call_take_posts(worker);
 	call_chase(worker, true);
 	stats_add(&worker->fwd->worker_stats->sleeps, 1);
+	since = clock_now_ns();
 	count = wait_for_events(worker, events, deadline);
 	worker->now_ns = clock_now_ns();
+	if (worker->has_called)
+		worker->is_answered = worker->now_ns - since < ANSWER_NS;
+	worker->has_called = false;
 	store_release(&worker->asleep, false);
 	store_release(&worker->has_waiting, false);
 	resume(worker);
@@ -522,6 +566,18 @@ static void weigh(struct worker *worker, unsigned int packets, bool wanted)
 	worker->load = 0;
 }
 
+/* The kernel's struct sched_attr, first version. C libraries differ in whether they have it. */
+struct thread_class {
+	uint32_t size;
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t slice; /* ns; 0: the default */
+	uint64_t deadline;
+	uint64_t period;
+};
+
 static void set_class(struct worker *worker, bool polite)
 {
 	static const int fixed[] = {
@@ -530,13 +586,15 @@ static void set_class(struct worker *worker, bool polite)
 		[WORKER_IDLE] = SCHED_IDLE,
 	};
 	const enum worker_class class = worker->pool->config.class;
-	const struct sched_param none = {0};
 	int policy = polite ? SCHED_BATCH : SCHED_OTHER;
+	struct thread_class attr = {.size = sizeof(attr), .nice = getpriority(PRIO_PROCESS, 0)};
 
 	worker->polite = polite;
 	if (class != WORKER_ADAPTIVE)
 		policy = fixed[class];
-	if (sched_setscheduler(0, policy, &none))
+	attr.policy = (uint32_t)policy;
+	attr.slice = policy == SCHED_BATCH ? SLICE_NS : 0;
+	if (syscall(SYS_sched_setattr, 0, &attr, 0))
 		log_warn("worker %u cannot change its class: %s", worker->index, strerror(errno));
 }
 
@@ -577,7 +635,7 @@ static void work_on(struct worker *worker, unsigned int progress)
 		weigh(worker, progress, wanted);
 }
 
-/* @syscalls core: sched_setaffinity sched_setscheduler */
+/* @syscalls core: sched_setaffinity sched_setattr getpriority */
 static void take_place(struct worker *worker)
 {
 	cpu_set_t cpus;
@@ -616,7 +674,7 @@ void *worker_main(void *arg)
 				continue;
 			turns = 0;
 			poll_events(worker);
-		} else if (!linger(worker)) {
+		} else if (!linger(worker) && !call_and_look(worker)) {
 			sleep_until_kicked(worker);
 		}
 	}

@@ -63,6 +63,7 @@ def alive(pid):
 
 
 def within(seconds, since, what):
+    """Bounds that a loaded machine keeps too: what is late in truth waits for ever, or for a back-off of 5 s."""
     took = time.monotonic() - since
     expect(took < seconds, f"{what} took {took:.2f} s")
 
@@ -132,14 +133,16 @@ def killed(top):
     pid, begin = switch.driver("a")["pid"], time.monotonic()
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: switch.driver("a").get("pid", pid) != pid and switch.port("a")["state"] == "up", "another one")
-    within(1, begin, "a restart")
+    within(4, begin, "a restart")
     driver = switch.driver("a")
     expect(driver["restarts"] == 1 and "signal 9" in driver["last_end"], f"driver: {driver}")
     fakes.set("dev0", "fail")
-    before = len(fakes.calls())
-    time.sleep(2)
-    again = len(fakes.calls()) - before
-    expect(2 <= again <= 6, f"{again} starts in 2 s")
+    before, begin = len(fakes.calls()), time.monotonic()
+    wait_for(lambda: len(fakes.calls()) - before >= 3, "other tries")
+    time.sleep(1)
+    again, took = len(fakes.calls()) - before, time.monotonic() - begin
+    # Each waits twice as long as the one before, 100 ms at first.
+    expect(0.1 * (2 ** (again - 2) - 1) < took, f"{again} starts in {took:.1f} s")
     fakes.set("dev0")
     wait_up(switch, "a")
     switch.stop()
@@ -157,7 +160,7 @@ def hung(top):
     os.kill(pid, signal.SIGSTOP)
     wait_for(lambda: switch.driver("a").get("pid", pid) != pid and switch.port("a")["state"] == "up", "another one")
     took = time.monotonic() - begin
-    expect(2.5 < took < 6, f"a stopped driver was back after {took:.1f} s")
+    expect(2 < took < 10, f"a stopped driver was back after {took:.1f} s")
     expect_equal(switch.driver("a")["last_end"], "hung, and was killed")
     expect(not alive(pid), "the one that hung")
     pid = switch.driver("a")["pid"]
@@ -234,7 +237,7 @@ def core_is_killed(top):
     wait_for(lambda: switch.cli("port", "show")[0] == 0 and
              all(row["state"] == "up" and row["driver"].get("pid", pids[row["name"]]) != pids[row["name"]]
                  for row in switch.json("port", "show")["ports"]), "all ports up")
-    within(5, begin, "the drivers' return")
+    within(10, begin, "the drivers' return")
     wait_up(switch, *names)
     pids = {name: switch.driver(name)["pid"] for name in names}
     core = switch.child("lasthop-core")
@@ -318,7 +321,7 @@ def ends(top):
     os.kill(pid, signal.SIGSTOP)
     begin = time.monotonic()
     switch.stop()
-    within(4.5, begin, "an end with a driver that hangs")
+    within(10, begin, "an end with a driver that hangs")
     expect(not alive(pid) and not fakes.there("dev0"), "the driver and its device")
     fakes.set("dev0")
     switch.start("a,driver=tap,device=dev0", options=("--no-observer",))

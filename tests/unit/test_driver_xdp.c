@@ -136,6 +136,12 @@ static void test_rules(void **state)
 		"arp+",
 		"arp+lldp",
 		"mac:00:11:22:33:44:55:66",
+		"mac:00:11:22:33:44:",
+		"mac:00:11:22:33:44:0x5",
+		"mac:00:11:22:33:44:055",
+		"mac:00:11:22:33:44: 5",
+		"mac:00:11:22:33:44:-5",
+		"mac:00-11-22-33-44-55",
 		"+arp",
 		"lldp ",
 		"port:22+port:23",
@@ -154,9 +160,11 @@ static void test_rules(void **state)
 	assert_int_equal(keep.rules[0].ip_version, 4);
 	assert_int_equal(add(&keep, "mac"), 0);
 	assert_memory_equal(keep.rules[1].mac, own_mac, 6);
+	assert_int_equal(add(&keep, "mac:fe:0:0A:b:00:9"), 0);
+	assert_memory_equal(keep.rules[2].mac, "\xfe\x00\x0a\x0b\x00\x09", 6);
 	assert_int_equal(add(&keep, "ethertype:0x88cc"), 0);
 	assert_int_equal(add(&keep, "lldp"), 0);
-	assert_int_equal(keep.rules[2].ethertype, keep.rules[3].ethertype);
+	assert_int_equal(keep.rules[3].ethertype, keep.rules[4].ethertype);
 	while (keep.count < XDP_KEEP_RULES)
 		assert_int_equal(add(&keep, "arp"), 0);
 	assert_int_equal(add(&keep, "arp"), -E2BIG);
