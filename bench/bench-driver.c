@@ -7,13 +7,13 @@
  *
  *	inline   called after each turn: no thread, no notification, no sandbox
  *	thread   a thread of this process: woken through its call descriptor
- *	process  lasthop-driver as it is: woken the same way; another user, other namespaces, a filter on its system calls
+ *	process  lasthop-driver as it is: woken the same way; another user, other namespaces, a filter on its calls
  *
  * What differs between the first and the last is the cost of isolation: notifications, switching between processes,
- * caches, the filter. The copy into the driver's pool is in all three: it is the switch's one copy, which a driver in the
- * switch could save for frames that a system call takes anyway; `--direct` calls the kind's tx for frames that lie ready
- * in the pool, and nothing else. CPU time is that of both processes, kernel included. Nobody listens behind the device:
- * its frames are for another address.
+ * caches, the filter. The copy into the driver's pool is in all three: it is the switch's one copy, which a driver in
+ * the switch could save for frames that a system call takes anyway; `--direct` calls the kind's tx for frames that lie
+ * ready in the pool, and nothing else. CPU time is that of both processes, kernel included. Nobody listens behind the
+ * device: its frames are for another address.
  *
  *	bench_driver inline|thread|process|direct [SIZE [RATE [BURST [SECONDS [PATH-OF-LASTHOP-DRIVER]]]]]
  */
@@ -274,8 +274,8 @@ static pid_t start_process(const char *program, const char *path)
 	if (child > 0)
 		return child;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execl(program, program, "--port", path, "--kind", "tap", "--device", DEVICE, "--mtu", "1504", "--log-level", "1",
-	      NULL);
+	execl(program, program, "--port", path, "--kind", "tap", "--device", DEVICE, "--mtu", "1504", "--log-level",
+	      "1", NULL);
 	fail(program, errno);
 	return -1;
 }
