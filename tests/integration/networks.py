@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 
-from running import PATIENCE, expect, expect_equal, program
+from running import PATIENCE, expect, expect_equal, program, wait_for
 
 PREFIX = f"lh{os.getpid()}"
 NUMBERS = itertools.count()
@@ -147,6 +147,16 @@ class Space:
         text = self.run("ping", "-q", "-c", count, "-i", "0.05", "-W", "2", "-s", size, address, check=False)
         return int(re.search(r"(\d+) received", text).group(1))
 
+    def all_answered(self, address, count=3):
+        """In the end each is answered; an attempt that loses some, as a machine that others use too may, is told."""
+        def attempt():
+            got = self.ping(address, count)
+            if got != count:
+                print(f"  {got} answers to {count} pings of {address}", flush=True)
+            return got == count
+
+        wait_for(attempt, f"answers from {address}")
+
     def stream(self, other, address, size, pause=0):
         """TCP from here to `other`, which has that address, every byte looked at."""
         server, client = self.begin_stream(other, address, size, pause)
@@ -182,13 +192,21 @@ class Driver:
         self.log_path = switch.top / "switch.log"
         self.begin()
         if wait:
-            switch.wait_state(port, "up")
+            self.wait_up()
 
     def begin(self):
         self.start = self.log_path.stat().st_size
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.argv, stderr=log)
         atexit.register(end, self.process)
+
+    def wait_up(self):
+        """That the port is up may still be of the one before."""
+        def is_ours():
+            row = self.switch.port(self.port)
+            return row["state"] == "up" and row.get("peer_pid") == self.process.pid
+
+        wait_for(is_ours, f"port {self.port} up")
 
     def log(self):
         """What was logged since it was started, by whomever."""
@@ -210,7 +228,7 @@ class Driver:
 
     def again(self):
         self.begin()
-        self.switch.wait_state(self.port, "up")
+        self.wait_up()
 
 
 def driver_command(*words):
