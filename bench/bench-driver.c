@@ -2,20 +2,20 @@
 /*
  * bench_driver: what it costs that a driver is a process of its own.
  *
- * A switch in a thread (vhost_device for the socket, the data plane's forwarding turn for the ring) sends bursts of
- * frames to a TAP device through the very same driver code, which is
+ * A switch in a thread (vhost_device for the socket, the data plane's forwarding turn for the ring)
+ * sends bursts of frames to a TAP device through the very same driver code, which is
  *
  *	inline   called after each turn: no thread, no notification, no sandbox
- *	thread   a thread of this process: woken through its call descriptor
- *	process  lasthop-driver as it is: woken the same way; another user, other namespaces, a filter on its calls
+ *	thread   a thread of this process, woken through its call descriptor
+ *	process  lasthop-driver as it is, woken the same way: another user, other namespaces, a
+ *	         filter on its system calls
+ *	direct   the kind's tx and nothing else, for frames that lie ready in the pool
  *
- * What differs between the first and the last is the cost of isolation: notifications, switching between processes,
- * caches, the filter. The copy into the driver's pool is in all three: it is the switch's one copy, which a driver in
- * the switch could save for frames that a system call takes anyway; `--direct` calls the kind's tx for frames that lie
- * ready in the pool, and nothing else. CPU time is that of both processes, kernel included. Nobody listens behind the
- * device: its frames are for another address.
+ * What differs between inline and process is the cost of isolation: notifications, switching between
+ * processes, caches, the filter. The copy into the driver's pool is in all but the last. CPU time is
+ * that of both processes, kernel included. Nobody listens behind the device.
  *
- *	bench_driver inline|thread|process|direct [SIZE [RATE [BURST [SECONDS [PATH-OF-LASTHOP-DRIVER]]]]]
+ *	bench_driver MODE [SIZE [RATE [BURST [SECONDS [PATH-OF-LASTHOP-DRIVER]]]]]
  */
 #include <errno.h>
 #include <poll.h>
@@ -41,7 +41,6 @@
 #define RING        256
 #define STRIDE      2112
 #define HEADER      VIRTIO_NET_HDR_LEN
-#define MTU         1504
 #define PATIENCE_NS (10 * NS_PER_S)
 
 static struct {
@@ -274,15 +273,14 @@ static pid_t start_process(const char *program, const char *path)
 	if (child > 0)
 		return child;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execl(program, program, "--port", path, "--kind", "tap", "--device", DEVICE, "--mtu", "1504", "--log-level",
-	      "1", NULL);
+	execl(program, program, "--port", path, "--kind", "tap", "--device", DEVICE, "--log-level", "1", NULL);
 	fail(program, errno);
 	return -1;
 }
 
 static void start_driver(const char *path)
 {
-	driver.config = (struct driver_config){.port = path, .device = DEVICE, .queues = 1, .mtu = MTU};
+	driver.config = (struct driver_config){.port = path, .device = DEVICE, .queues = 1};
 	driver.kind = driver_kind_find("tap");
 	if (!driver.kind || driver_open(&driver) != EXIT_SUCCESS)
 		fail("the driver", EIO);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is no VM with vhost: a device of the kernel, in the network namespace of the process that the path names.
+ * What is no VM with vhost: a device of the kernel, in the network namespace of the process that the
+ * path names.
  *
  * netns:PID is a program in a container, whose interface is eth0: frames pass through an AF_PACKET
  * socket, 32 a system call; 64 KiB segments with a virtio-net header, as the kernel's own TCP would
  * hand them down. There are two copies between socket buffers and the program.
  *
- * tap:PID:NAME is a VM of a machine without vhost-net, as its VMM sees it: a TAP device with virtio-net headers,
- * a system call a frame. The copy between the VMM and the guest's memory, which is one and the
- * same with vhost-user, is left out in its favour.
+ * tap:PID:NAME is a VM of a machine without vhost-net, as its VMM sees it: a TAP device with
+ * virtio-net headers, a system call a frame. The copy between the VMM and the guest's memory, which
+ * a guest cannot do without, is left out in its favour.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -240,9 +240,8 @@ static void signal_caught(struct loop_signals *signals, int signo)
 /* Stages. */
 
 /*
- * A process of its own is woken more often than a function is called. Who sends to us on our CPU shall go on, and we
- * find a batch when our turn comes, instead of taking the CPU from it for every few frames. An idle CPU runs us at
- * once.
+ * Who sends to us on our CPU shall go on, and we find a batch when our turn comes, instead of taking the CPU from it
+ * for every few frames. An idle CPU runs us at once.
  */
 static void be_patient(void)
 {
