@@ -259,7 +259,8 @@ static int af_xdp_bind(struct driver_device *dev)
 		err = set_promiscuous(state, dev->facts.ifindex);
 	if (err)
 		return err;
-	state->repair = dev->pool.features & VIRTIO_BIT(VIRTIO_NET_F_CSUM);
+	/* Which may also have been asked for to coalesce. */
+	state->repair = state->repair && dev->pool.features & VIRTIO_BIT(VIRTIO_NET_F_CSUM);
 	snprintf(dev->facts.mode, sizeof(dev->facts.mode), "%s, %s",
 		 state->prog.mode == XDP_MODE_NATIVE ? "native" : "generic",
 		 state->pool.zero_copy ? "zero copy" : "copy");

@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 PREFIX = f"lh{os.getpid()}-"
 PATIENCE = 120  # seconds that a command may take
@@ -176,6 +177,14 @@ class Namespace:
         text = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", wait, "-s", size, address, check=False)
         received = re.search(r"(\d+) received", text)
         return int(received[1]) if received else 0
+
+    def all_answered(self, address, count=3, seconds=30):
+        """In the end each is answered; an attempt that loses some, as a machine that others use too may, is told."""
+        deadline = time.monotonic() + seconds
+        while (got := self.ping(address, count)) != count:
+            print(f"  {got} answers to {count} pings of {address}", flush=True)
+            if time.monotonic() > deadline:
+                raise CommandError(f"{address} does not answer all of {count} pings")
 
     def stream(self, other, address, size, pause=0):
         """TCP from here to `other`, which has that address; every byte is looked at. Returns how many there were."""

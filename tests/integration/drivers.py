@@ -5,7 +5,7 @@ import atexit
 import signal
 import subprocess
 
-from running import PATIENCE, expect_equal, program
+from running import PATIENCE, expect_equal, program, wait_for
 
 
 def end(process):
@@ -26,13 +26,21 @@ class Driver:
         self.log_path = switch.top / "switch.log"
         self.begin()
         if wait:
-            switch.wait_state(port, "up")
+            self.wait_up()
 
     def begin(self):
         self.start = self.log_path.stat().st_size
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.argv, stderr=log)
         atexit.register(end, self.process)
+
+    def wait_up(self):
+        """That the port is up may still be of the one before."""
+        def is_ours():
+            row = self.switch.port(self.port)
+            return row["state"] == "up" and row.get("peer_pid") == self.process.pid
+
+        wait_for(is_ours, f"port {self.port} up")
 
     def log(self):
         """What was logged since it was started, by whomever."""
@@ -54,7 +62,7 @@ class Driver:
 
     def again(self):
         self.begin()
-        self.switch.wait_state(self.port, "up")
+        self.wait_up()
 
 
 def driver_command(*words):

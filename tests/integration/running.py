@@ -203,8 +203,10 @@ def run_tests(*tests):
     for test in tests:
         print(f"- {test.__doc__ or test.__name__}", flush=True)
         top = tempfile.mkdtemp(prefix="lasthop-")
+        begin = time.monotonic()
         try:
             test(top)
+            print(f"  passed in {time.monotonic() - begin:.1f} s", flush=True)
             left = [name for name in os.listdir(top) if name != "switch.log"]
             expect(not left, f"left behind: {left}")
         except BaseException:

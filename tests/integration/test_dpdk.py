@@ -104,7 +104,7 @@ def ring(top):
     bench = Bench(top)
     bench.nic("net_ring0")
     # An address that nobody has: asked for again and again, and each question comes back.
-    expect_equal(bench.vm.ping("10.8.0.77", count=50), 0, "answers")
+    expect_equal(bench.vm.ping("10.8.0.77", count=3), 0, "answers")
     wait_for(lambda: counters(bench.switch, "nic")["in_packets"] > 1, "frames come back")
     bench.stop()
 

@@ -199,7 +199,7 @@ def killed(top):
             drivers[1].again()
             print(f"  back after {time.monotonic() - begun:.2f} s", flush=True)
         stream.end()
-        expect_equal(inside.ping("10.73.0.2", 5), 5, "answers in the end")
+        inside.all_answered("10.73.0.2", 5)
         drivers[1].kill()
         wait_for(lambda: "xdp" not in near.link("lhnear"), "the program's end")
         drivers[1].again()
