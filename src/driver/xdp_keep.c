@@ -30,16 +30,25 @@ static bool keep_number(const char *text, int base, uint16_t *number)
 
 static bool keep_mac(struct xdp_keep_rule *rule, const char *text)
 {
-	unsigned int bytes[6];
-	int used = 0;
+	static const char digits[] = "0123456789abcdef";
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5],
-		   &used) != 6 ||
-	    text[used] != '\0')
-		return false;
-	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
-		rule->mac[i] = (uint8_t)bytes[i];
-	return true;
+	/* Two digits, a colon between bytes. */
+	for (unsigned int i = 0; i < 18; i++) {
+		char c = text[i];
+		const char *digit = strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c);
+
+		if (i == 17)
+			return c == '\0';
+		if (i % 3 == 2) {
+			if (c != ':')
+				return false;
+			continue;
+		}
+		if (c == '\0' || digit == NULL)
+			return false;
+		rule->mac[i / 3] = (uint8_t)(rule->mac[i / 3] << 4 | (digit - digits));
+	}
+	return false;
 }
 
 static bool keep_ip(struct xdp_keep_rule *rule, const char *text)

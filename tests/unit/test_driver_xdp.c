@@ -25,10 +25,9 @@ struct frame {
 	uint32_t size;
 };
 
-static struct frame ethernet(const char *hex_type, const uint8_t *to, unsigned int tags)
+static struct frame ethernet(unsigned int type, const uint8_t *to, unsigned int tags)
 {
 	struct frame frame = {.size = 12};
-	unsigned int type;
 
 	memcpy(frame.bytes, to, 6);
 	for (unsigned int i = 0; i < tags; i++) {
@@ -37,7 +36,6 @@ static struct frame ethernet(const char *hex_type, const uint8_t *to, unsigned i
 		frame.bytes[frame.size + 3] = 7;
 		frame.size += 4;
 	}
-	assert_int_equal(sscanf(hex_type, "%4x", &type), 1);
 	frame.bytes[frame.size++] = (uint8_t)(type >> 8);
 	frame.bytes[frame.size++] = (uint8_t)type;
 	return frame;
@@ -47,7 +45,7 @@ static struct frame ethernet(const char *hex_type, const uint8_t *to, unsigned i
 static struct frame packet(const char *address, uint8_t protocol, uint16_t port, unsigned int tags)
 {
 	bool v6 = strchr(address, ':');
-	struct frame frame = ethernet(v6 ? "86dd" : "0800", own_mac, tags);
+	struct frame frame = ethernet(v6 ? ETH_P_IPV6 : ETH_P_IP, own_mac, tags);
 	uint32_t header = protocol == IPPROTO_TCP ? 20 : 8;
 	uint8_t *ip = frame.bytes + frame.size;
 
@@ -81,7 +79,7 @@ static struct frame packet(const char *address, uint8_t protocol, uint16_t port,
 static struct frame arp_for(const char *address)
 {
 	static const uint8_t all[6] = {255, 255, 255, 255, 255, 255};
-	struct frame frame = ethernet("0806", all, 0);
+	struct frame frame = ethernet(ETH_P_ARP, all, 0);
 	uint8_t *arp = frame.bytes + frame.size;
 
 	arp[1] = 1;
@@ -132,6 +130,10 @@ static void test_rules(void **state)
 		"ethertype:0x10000",
 		"ethertype:1g",
 		"mac:1:2:3",
+		"mac:00:11:22:33:44:5",
+		"mac:00:11:22:33:44:5g",
+		"mac:00-11:22:33:44:55",
+		"mac:",
 		"arp:1",
 		"arp+",
 		"arp+lldp",
@@ -154,9 +156,11 @@ static void test_rules(void **state)
 	assert_int_equal(keep.rules[0].ip_version, 4);
 	assert_int_equal(add(&keep, "mac"), 0);
 	assert_memory_equal(keep.rules[1].mac, own_mac, 6);
+	assert_int_equal(add(&keep, "mac:0A:bc:00:12:fF:01"), 0);
+	assert_memory_equal(keep.rules[2].mac, ((uint8_t[]){0x0a, 0xbc, 0, 0x12, 0xff, 1}), 6);
 	assert_int_equal(add(&keep, "ethertype:0x88cc"), 0);
 	assert_int_equal(add(&keep, "lldp"), 0);
-	assert_int_equal(keep.rules[2].ethertype, keep.rules[3].ethertype);
+	assert_int_equal(keep.rules[3].ethertype, keep.rules[4].ethertype);
 	while (keep.count < XDP_KEEP_RULES)
 		assert_int_equal(add(&keep, "arp"), 0);
 	assert_int_equal(add(&keep, "arp"), -E2BIG);
@@ -217,9 +221,9 @@ static void test_program(void **state)
 		assert_false(keeps(&prog, packet("2001:db8::2", IPPROTO_UDP, 80, tags)));
 		assert_true(keeps(&prog, packet("2001:db8::2", IPPROTO_UDP, 53, tags)));
 		assert_true(keeps(&prog, packet("192.0.2.3", IPPROTO_TCP, 53, tags)));
-		assert_true(keeps(&prog, ethernet("88cc", own_mac, tags)));
-		assert_false(keeps(&prog, ethernet("88cd", own_mac, tags)));
-		assert_true(keeps(&prog, ethernet("1234", other_mac, tags)));
+		assert_true(keeps(&prog, ethernet(0x88cc, own_mac, tags)));
+		assert_false(keeps(&prog, ethernet(0x88cd, own_mac, tags)));
+		assert_true(keeps(&prog, ethernet(0x1234, other_mac, tags)));
 	}
 	assert_false(keeps(&prog, packet("192.0.2.2", IPPROTO_TCP, 80, 3)));
 	assert_true(keeps(&prog, arp_for("192.0.2.2")));
