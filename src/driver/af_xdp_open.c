@@ -84,12 +84,20 @@ static unsigned int count_queues(const char *device)
 	return count;
 }
 
+/*
+ * By a socket, as that ends with the process. A packet socket sends out of every interface that its network namespace
+ * has, whoever has it; one with a ring sends only what is in the ring, and nobody ever maps this one's.
+ */
 static int set_promiscuous(struct af_xdp *state, int ifindex)
 {
 	const struct packet_mreq membership = {.mr_ifindex = ifindex, .mr_type = PACKET_MR_PROMISC};
+	const unsigned int page = (unsigned int)sysconf(_SC_PAGESIZE);
+	const struct tpacket_req ring = {
+		.tp_block_size = page, .tp_block_nr = 1, .tp_frame_size = page, .tp_frame_nr = 1};
 
 	state->promiscuous_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (state->promiscuous_fd < 0 ||
+	    setsockopt(state->promiscuous_fd, SOL_PACKET, PACKET_TX_RING, &ring, sizeof(ring)) < 0 ||
 	    setsockopt(state->promiscuous_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof(membership)) < 0)
 		return -errno;
 	return 0;

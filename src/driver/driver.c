@@ -96,13 +96,16 @@ static void send_status(struct driver *driver)
 static void facts_changed(struct driver *driver, bool link, uint32_t mtu)
 {
 	const struct driver_facts *facts = &driver->dev.facts;
+	/* Whoever has the device, a container's root perhaps, can change both as often as he likes. */
+	static struct log_limit link_limit, mtu_limit;
 
 	if (facts->link == link && facts->mtu == mtu)
 		return;
 	if (facts->link != link)
-		log_info("%s: link is %s", driver->config.device, facts->link ? "up" : "down");
+		log_limited(&link_limit, LOG_INFO, "%s: link is %s", driver->config.device,
+			    facts->link ? "up" : "down");
 	if (facts->mtu != mtu) {
-		log_info("%s: MTU is %u", driver->config.device, facts->mtu);
+		log_limited(&mtu_limit, LOG_INFO, "%s: MTU is %u", driver->config.device, facts->mtu);
 		tell_mtu(driver);
 	}
 	enable_rings(driver, facts->link);

@@ -194,15 +194,61 @@ def refused(top):
     other = Driver(switch, "b", "tap", "lhone", "--queues", 2, space=space)
     expect("one queue is used" in other.log(), other.log())
     other.stop()
-    # Removed, which takes no port; twice is as good; but nothing that is no TAP.
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhone", "--netns", space.name)[0], 0)
-    expect_equal(space.link("lhone"), None, "a removed TAP")
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhone", "--netns", space.name)[0], 0)
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhveth", "--netns", space.name)[0], 3)
-    expect(space.link("lhveth"), "a veth was removed")
+    # A FIFO that nobody writes to holds nobody.
+    os.mkfifo(f"{top}/fifo")
+    fails(3, "must be one", "--kind", "tap", "--device", "lhtap", "--netns", f"{top}/fifo")
+    os.unlink(f"{top}/fifo")
     expect("LOWER_UP" in space.link("lhtap")["flags"], "the first one's TAP")
     driver.stop()
     switch.stop()
+
+
+def removed(top):
+    """what a driver made is removed, which takes no port; nothing of anybody else's is"""
+    space = Space("a")
+    switch = Switch(top, "a", "b")
+
+    def remove(device):
+        return driver_command("--remove", "--kind", "tap", "--device", device, "--netns", space.name)
+
+    driver = Driver(switch, "a", "tap", "lhtap", space=space)
+    # Such as a second driver that was to have it would leave behind.
+    status, _, errors = remove("lhtap")
+    expect_equal((status, "another process" in errors), (3, True), f"a TAP that is in use: {errors}")
+    expect("LOWER_UP" in space.link("lhtap")["flags"], "a TAP that is in use was removed")
+    driver.stop()
+    expect_equal(remove("lhtap")[0], 0, "removed")
+    expect_equal(space.link("lhtap"), None, "a removed TAP")
+    expect_equal(remove("lhtap")[0], 0, "removed once more")
+
+    # Lent to us, and a VPN's, and no TUN device at all; in use by a single queue, whatever is noted there.
+    space.ip("tuntap", "add", "lhlent", "mode", "tap", "multi_queue")
+    space.ip("tuntap", "add", "lhvpn", "mode", "tun")
+    space.ip("tuntap", "add", "lhone", "mode", "tap")
+    space.ip("link", "add", "lhveth", "type", "veth", "peer", "name", "lhveth1")
+    lent = Driver(switch, "a", "tap", "lhlent", space=space)
+    one = Driver(switch, "b", "tap", "lhone", space=space)
+    space.ip("link", "set", "lhone", "alias", "lasthop")
+    expect_equal(remove("lhone")[0], 3, "in use")
+    lent.stop()
+    one.stop()
+    expect_equal(remove("lhlent")[0], 0, "of somebody who made it")
+    expect_equal(remove("lhvpn")[0], 0, "no TAP, but a TUN device")
+    expect_equal(remove("lhveth")[0], 3, "no TUN device")
+    for device in ("lhlent", "lhvpn", "lhone", "lhveth"):
+        expect(space.link(device), f"{device} was removed")
+    switch.stop()
+
+
+def restless(top):
+    """who has the device and changes it all the time does not fill the log"""
+    with two(top) as (_, spaces, drivers):
+        for mtu in range(1200, 1400):
+            spaces[0].ip("link", "set", "lhtap", "mtu", mtu)
+        spaces[0].ip("link", "set", "lhtap", "mtu", 1500)
+        expect_equal(spaces[0].ping("10.73.0.2", 3), 3, "answers")
+        lines = drivers[0].log().count("MTU is")
+        expect(1 <= lines < 40, f"{lines} lines about 201 changes")
 
 
 def no_port(top):
@@ -229,4 +275,4 @@ def no_port(top):
     expect("NO-CARRIER" in space.link("lhtap")["flags"], "a TAP that nobody serves has carrier")
 
 
-run_tests(frames, queues, mtu, carrier, killed, stopped, gone, too_long, refused, no_port)
+run_tests(frames, queues, mtu, carrier, killed, stopped, gone, too_long, refused, removed, restless, no_port)
