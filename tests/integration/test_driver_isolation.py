@@ -84,7 +84,7 @@ def confined(top):
 
 def terminal(top):
     """of the terminal that it was started from a driver can read nothing"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a")
     master, slave = pty.openpty()
     argv = [program("lasthop-driver"), "--port", switch.socket("a"), "--kind", "tap", "--device", "lhtap",
@@ -143,7 +143,7 @@ except socket.timeout:
 
 def forge(top, kind):
     """What FORGE says of a driver of that kind."""
-    space = Space("a")
+    space = Namespace("a")
     for name in ("lhv", "lhw"):
         space.ip("link", "add", name, "type", "veth", "peer", "name", f"{name}1")
         for end in ("", "1"):

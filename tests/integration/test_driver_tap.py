@@ -205,7 +205,7 @@ def refused(top):
 
 def removed(top):
     """what a driver made is removed, which takes no port; nothing of anybody else's is"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a", "b")
 
     def remove(device):
