@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/channel.h"
+#include "datapath/hold.h"
 #include "engine/vm_state.h"
 #include "lib/clock.h"
 #include "lib/fdpass.h"
@@ -135,6 +136,7 @@ static void on_quiesce(struct vhost_device *dev)
 	if (any) {
 		port_pause(cp->port, true);
 		synchronize_rcu();
+		hold_settle(&cp->core->dp, cp->port);
 	}
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
 		stop_ring(cp, i);
