@@ -147,10 +147,13 @@ class Space:
         text = self.run("ping", "-q", "-c", count, "-i", "0.05", "-W", "2", "-s", size, address, check=False)
         return int(re.search(r"(\d+) received", text).group(1))
 
-    def all_answered(self, address, count=3):
-        """In the end each is answered; an attempt that loses some, as a machine that others use too may, is told."""
+    def all_answered(self, address, count=3, size=56):
+        """
+        Every ping of a series is answered, in the end: what waits for the switch or for a neighbour's address has
+        bounds in time, which a machine with many others on it does not keep. A series that loses some is told.
+        """
         def attempt():
-            got = self.ping(address, count)
+            got = self.ping(address, count, size)
             if got != count:
                 print(f"  {got} answers to {count} pings of {address}", flush=True)
             return got == count
