@@ -5,6 +5,7 @@ The uplink is a veth pair through AF_XDP; its far end, a network namespace, is t
 while the VMs exchange TCP, and while a connection over the uplink is open.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -32,27 +33,19 @@ class Domains:
         self.lab = lab
         self.switch = switch
         self.host_tap = f"lh{os.getpid() % 100000}"
-        self.container = Namespace("container")
-        self.nic = Namespace("nic")
-        self.world = Namespace("world")
 
     def __enter__(self):
-        self._entered = []
-        try:
-            for namespace in (self.container, self.nic, self.world):
-                namespace.__enter__()
-                self._entered.append(namespace)
+        with contextlib.ExitStack() as stack:
+            self.container, self.nic, self.world = [stack.enter_context(Namespace(name))
+                                                    for name in ("container", "nic", "world")]
             veth(self.nic, "nic0", self.world, "wire0")
             # What no NIC would do: leave checksums and segmentation to a receiver that does not know of them.
             self.world.run("ethtool", "-K", "wire0", "tx", "off")
-        except BaseException:
-            self.__exit__()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
-        for namespace in reversed(self._entered):
-            namespace.__exit__()
+        self._stack.close()
 
     def commands(self):
         """The three ports, as an operator adds them."""
@@ -69,8 +62,8 @@ class Domains:
         for name, _ in self.commands():
             wait_for(lambda port=name: self.switch.port(port)["state"] == "up", f"port {name} is up")
             say(f"{name:10} {self.describe(name)}")
-        self.container.address("eth0", f"{CONTAINER}/24")
-        self.world.address("wire0", f"{WORLD}/24")
+        self.container.address("eth0", CONTAINER)
+        self.world.address("wire0", WORLD)
         # The host only talks to the VMs' own addresses here: it may have networks of its own.
         command("ip", "link", "set", self.host_tap, "up")
         command("ip", "-6", "addr", "add", f"{HOST6}/128", "dev", self.host_tap, "nodad")
@@ -121,10 +114,10 @@ class Connection:
 
     def __init__(self, domains):
         self.lab = domains.lab
-        domains.world.spawn(domains.lab, "world", "iperf3", "-s", "-1")
+        domains.lab.spawn("world", domains.world.inside("iperf3", "-s", "-1"))
         wait_for(lambda: ":5201" in domains.world.run("ss", "-ltn"), "iperf3 listens")
-        self.process = domains.container.spawn(
-            domains.lab, "uplink-tcp", "iperf3", "-c", WORLD, "-t", SECONDS, "-i", "0", "-b", "50M", "-J")
+        self.process = domains.lab.spawn("uplink-tcp", domains.container.inside(
+            "iperf3", "-c", WORLD, "-t", SECONDS, "-i", "0", "-b", "50M", "-J"))
 
     def end(self):
         self.process.wait(SECONDS + 30)

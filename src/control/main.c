@@ -8,10 +8,10 @@
 #include "control/api.h"
 #include "control/control.h"
 #include "lib/log.h"
+#include "lib/program.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,22 +136,10 @@ static int load(struct control *control, int argc, char **argv)
 	return error;
 }
 
-struct end_signals {
-	struct loop_signals signals;
-	struct loop *loop;
-};
-
-static void signal_caught(struct loop_signals *signals, int signo)
-{
-	(void)signo;
-	loop_stop(container_of(signals, struct end_signals, signals)->loop);
-}
-
 static int run(struct control *control, struct api *api)
 {
-	static const int signos[] = {SIGTERM, SIGINT, 0};
-	struct end_signals end = {.signals = {.caught = signal_caught}, .loop = &control->loop};
-	int error = loop_signals_add(&control->loop, &end.signals, signos);
+	struct program_end end;
+	int error = program_end_by_signals(&end, &control->loop);
 
 	if (error == 0)
 		error = api_open(api, control);

@@ -7,7 +7,7 @@
  * Quarantine is a state between those two: a port whose ring broke the rules stays quiet until its front end
  * stops all rings (a driver's reset does), resets the device or connects anew.
  */
-#include "core/core_port.h"
+#include "core/core_port_internal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,18 +16,11 @@
 #include <unistd.h>
 
 #include "core/channel.h"
+#include "datapath/hold.h"
 #include "engine/vm_state.h"
 #include "lib/clock.h"
 #include "lib/fdpass.h"
 #include "lib/log.h"
-
-#define RX_RING(pair) (2 * (pair))
-#define TX_RING(pair) (2 * (pair) + 1)
-
-/* What a front end may make the main thread do through its control queue: a burst, and so much a second. */
-#define CONTROL_COST_NS  (500 * NS_PER_US) /* of a command, or of a kick */
-#define CONTROL_BURST    64
-#define CONTROL_PAUSE_NS (16 * NS_PER_MS)
 
 /* How long packets wait for a front end that was there before: VMMs try again once a second. */
 #define AWAITED_NS (1500 * NS_PER_MS)
@@ -43,10 +36,6 @@
 #define FEATURES_OFFLOAD                                                                                           \
 	(VIRTIO_BIT(VIRTIO_NET_F_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO4) | VIRTIO_BIT(VIRTIO_NET_F_HOST_TSO6) | \
 	 VIRTIO_BIT(VIRTIO_NET_F_HOST_ECN) | VIRTIO_BIT(VIRTIO_NET_F_HOST_USO) | FEATURES_GUEST_OFFLOAD)
-#define FEATURES_GUEST_OFFLOAD                                                       \
-	(VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) | \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN) |  \
-	 VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO4) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_USO6))
 #define FEATURES_CONTROL                                                       \
 	(VIRTIO_BIT(VIRTIO_NET_F_CTRL_VQ) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_RX) | \
 	 VIRTIO_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | VIRTIO_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
@@ -135,32 +124,29 @@ static void on_quiesce(struct vhost_device *dev)
 	if (any) {
 		port_pause(cp->port, true);
 		synchronize_rcu();
+		hold_settle(&cp->core->dp, cp->port);
 	}
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++)
 		stop_ring(cp, i);
-	if (cp->control.live) {
-		cp->control.live = false;
-		loop_remove(&cp->core->loop, &cp->control_io);
-		loop_timer_stop(&cp->control_timer);
-	}
+	core_port_control_stop(cp);
 }
 
-static uint64_t port_features(const struct core_port *cp)
+uint64_t core_port_features(const struct core_port *cp)
 {
 	return cp->device.features & ~cp->offloads_off;
 }
 
-static bool call_guest(struct core_port *cp, int fd)
+bool core_port_call(struct core_port *cp, int fd)
 {
 	return forward_call(cp->core->forwarder, cp->port, fd);
 }
 
 /* Whatever was notified while the ring stood still may have been lost: each side looks once. */
-static void call_after_stop(struct core_port *cp, int fd)
+void core_port_call_after_stop(struct core_port *cp, int fd)
 {
 	/* One call that blocks is enough. */
 	if (!load_acquire(&cp->port->fault))
-		call_guest(cp, fd);
+		core_port_call(cp, fd);
 }
 
 static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring_any *ring)
@@ -170,13 +156,13 @@ static bool start_rx(struct core_port *cp, unsigned int pair, const struct vring
 	struct rxq *rxq = &cp->port->rxq[pair];
 
 	if (!ring->is_packed)
-		rxq_start(rxq, &ring->split, &cp->device.memory, port_features(cp), base, said->call_fd);
-	else if (rxq_start_packed(rxq, &ring->packed, &cp->device.memory, port_features(cp), base, said->call_fd))
+		rxq_start(rxq, &ring->split, &cp->device.memory, core_port_features(cp), base, said->call_fd);
+	else if (rxq_start_packed(rxq, &ring->packed, &cp->device.memory, core_port_features(cp), base, said->call_fd))
 		return false;
 	cp->ring_live[RX_RING(pair)] = true;
 	if (said->kick_fd >= 0 && !worker_pool_attach_rx(cp->core->pool, cp->index, pair, said->kick_fd))
 		cp->kick_fds[RX_RING(pair)] = said->kick_fd;
-	call_after_stop(cp, said->call_fd);
+	core_port_call_after_stop(cp, said->call_fd);
 	return true;
 }
 
@@ -198,22 +184,8 @@ static bool start_tx(struct core_port *cp, unsigned int pair, const struct vring
 	cp->ring_live[TX_RING(pair)] = true;
 	if (!worker_pool_attach(cp->core->pool, &cp->port->txq[pair], said->kick_fd))
 		cp->kick_fds[TX_RING(pair)] = said->kick_fd;
-	call_after_stop(cp, said->call_fd);
+	core_port_call_after_stop(cp, said->call_fd);
 	return true;
-}
-
-static void start_control(struct core_port *cp)
-{
-	int index = vhost_device_control_index(&cp->device);
-	struct vring_any ring;
-
-	if (index < 0 || !vhost_device_ring_ready(&cp->device, (unsigned int)index, &ring))
-		return;
-	cp->control_io.fd = cp->device.rings[index].kick_fd;
-	if (cp->control_io.fd < 0 || loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
-		return;
-	control_queue_start(&cp->control, &ring, &cp->device.memory, cp->device.features,
-			    vhost_device_ring_start(&cp->device, (unsigned int)index, &ring));
 }
 
 static bool any_ring_started(const struct core_port *cp)
@@ -237,17 +209,18 @@ static void lift_quarantine(struct core_port *cp)
 }
 
 /* Without F_MQ there is one pair, and ring 2 may be the control queue. */
-static unsigned int pairs_usable(const struct core_port *cp)
+unsigned int core_port_pairs_usable(const struct core_port *cp)
 {
 	return cp->device.features & VIRTIO_BIT(VIRTIO_NET_F_MQ) ? cp->config.pairs : 1;
 }
 
 /* As many receive queues as the guest wants and are there. */
-static void run_pairs(struct core_port *cp)
+void core_port_run_pairs(struct core_port *cp)
 {
 	uint32_t running = 0;
 
-	while (running < min((unsigned int)cp->pairs_wanted, pairs_usable(cp)) && cp->ring_live[RX_RING(running)])
+	while (running < min((unsigned int)cp->pairs_wanted, core_port_pairs_usable(cp)) &&
+	       cp->ring_live[RX_RING(running)])
 		running++;
 	store_release(&cp->port->pairs_running, running);
 }
@@ -267,9 +240,9 @@ static void on_update(struct vhost_device *dev)
 		set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : DP_PORT_QUARANTINED);
 		return;
 	}
-	cp->port->features = port_features(cp);
+	cp->port->features = core_port_features(cp);
 	cp->port->memory = &dev->memory;
-	for (unsigned int pair = 0; pair < pairs_usable(cp); pair++) {
+	for (unsigned int pair = 0; pair < core_port_pairs_usable(cp); pair++) {
 		struct vring_any ring;
 		bool rx = false;
 
@@ -278,8 +251,8 @@ static void on_update(struct vhost_device *dev)
 		if (vhost_device_ring_ready(dev, TX_RING(pair), &ring))
 			up |= start_tx(cp, pair, &ring) && rx;
 	}
-	start_control(cp);
-	run_pairs(cp);
+	core_port_control_start(cp);
+	core_port_run_pairs(cp);
 	set_state(cp, dev->sock < 0 ? DP_PORT_DOWN : up ? DP_PORT_UP : DP_PORT_CONNECTED);
 	worker_pool_wake(cp->core->pool);
 }
@@ -315,107 +288,6 @@ static const struct vhost_device_ops device_ops = {
 	.mtu = on_mtu,
 };
 
-static bool control_set_pairs(struct control_queue *queue, uint16_t pairs)
-{
-	struct core_port *cp = container_of(queue, struct core_port, control);
-
-	if (pairs < 1 || pairs > pairs_usable(cp))
-		return false;
-	cp->pairs_wanted = pairs;
-	run_pairs(cp);
-	return true;
-}
-
-static bool control_set_offloads(struct control_queue *queue, uint64_t features)
-{
-	struct core_port *cp = container_of(queue, struct core_port, control);
-	uint64_t guest = cp->device.features & FEATURES_GUEST_OFFLOAD;
-
-	if (features & ~guest)
-		return false;
-	cp->offloads_off = guest & ~features;
-	/* The receive queues' features are what deliveries look at: they change while nobody does. */
-	port_pause(cp->port, true);
-	synchronize_rcu();
-	cp->port->features = port_features(cp);
-	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
-		if (!cp->ring_live[i])
-			continue;
-		cp->port->rxq[i / 2].features = port_features(cp);
-		if (i == RX_RING(i / 2))
-			store_release(&cp->port->rxq[i / 2].live, true);
-		else
-			store_release(&cp->port->txq[i / 2].live, true);
-		call_after_stop(cp, cp->device.rings[i].call_fd);
-	}
-	run_pairs(cp);
-	for (unsigned int pair = 0; pair < cp->config.pairs; pair++) {
-		if (cp->ring_live[TX_RING(pair)])
-			worker_pool_attend(cp->core->pool, &cp->port->txq[pair]);
-	}
-	return true;
-}
-
-static void control_set_mac(struct control_queue *queue, const uint8_t mac[6])
-{
-	struct core_port *cp = container_of(queue, struct core_port, control);
-
-	memcpy(cp->mac, mac, sizeof(cp->mac));
-}
-
-/* What is known of the driver, for everybody who maps the statistics. */
-static void publish_driver(struct core_port *cp)
-{
-	const struct driver_status *status = &cp->driver;
-	struct stats_driver entry = {
-		.connected_ns = cp->connected_ns,
-		.seen_ns = cp->driver_seen_ns,
-		.reports = cp->driver_reports,
-		.refused = cp->control.refused,
-		.link = status->link,
-		.queues = status->queues,
-		.mtu = status->mtu,
-		.speed_mbps = status->speed_mbps,
-		.rx_packets = status->rx_packets,
-		.rx_bytes = status->rx_bytes,
-		.tx_packets = status->tx_packets,
-		.tx_bytes = status->tx_bytes,
-		.rx_coalesced = status->rx_coalesced,
-	};
-
-	if (!(cp->config.flags & DP_PORT_DRIVER))
-		return;
-	memcpy(entry.kind, status->kind, sizeof(entry.kind));
-	memcpy(entry.device, status->device, sizeof(entry.device));
-	memcpy(entry.mode, status->mode, sizeof(entry.mode));
-	memcpy(entry.drops, status->drops, sizeof(status->drops));
-	statistics_driver(&cp->core->stats, cp->index, &entry);
-}
-
-static bool control_driver_status(struct control_queue *queue, const struct driver_status *status)
-{
-	struct core_port *cp = container_of(queue, struct core_port, control);
-
-	cp->driver = *status;
-	cp->driver_seen_ns = clock_now_ns();
-	cp->driver_reports++;
-	publish_driver(cp);
-	return true;
-}
-
-static const struct control_queue_ops control_ops = {
-	.set_pairs = control_set_pairs,
-	.set_offloads = control_set_offloads,
-	.set_mac = control_set_mac,
-};
-
-static const struct control_queue_ops control_ops_driver = {
-	.set_pairs = control_set_pairs,
-	.set_offloads = control_set_offloads,
-	.set_mac = control_set_mac,
-	.driver_status = control_driver_status,
-};
-
 /* 0 comes for processes that our pid namespace does not see: nothing is known of them. */
 static void watch_peer(struct core_port *cp, int sock)
 {
@@ -447,19 +319,19 @@ static void disconnect(struct core_port *cp, enum vhost_fault fault)
 	memset(cp->mac, 0, sizeof(cp->mac));
 	cp->mtu = 0;
 	cp->connected_ns = 0;
-	publish_driver(cp);
+	core_port_publish_driver(cp);
 }
 
 /* Tells the front end which rings came to a stop. */
 static void report_stop(struct core_port *cp)
 {
 	for (unsigned int i = 0; i < 2 * cp->config.pairs; i++) {
-		if (!call_guest(cp, cp->device.rings[i].err_fd))
+		if (!core_port_call(cp, cp->device.rings[i].err_fd))
 			return;
 	}
 }
 
-static void quarantine(struct core_port *cp, unsigned int fault)
+void core_port_quarantine(struct core_port *cp, unsigned int fault)
 {
 	static struct log_limit limit;
 	bool stopped[VHOST_DEVICE_RINGS_MAX] = {false};
@@ -496,61 +368,8 @@ void core_port_check_faults(struct core *core)
 		uint32_t fault = cp ? load_acquire(&cp->port->fault) : 0;
 
 		if (fault && !cp->quarantine && cp->device.sock >= 0)
-			quarantine(cp, fault);
+			core_port_quarantine(cp, fault);
 	}
-}
-
-/* How many commands may be carried out now. */
-static unsigned int control_credit(struct core_port *cp, uint64_t now)
-{
-	uint64_t limit = now + CONTROL_BURST * CONTROL_COST_NS;
-
-	cp->control_due_ns = max(cp->control_due_ns, now);
-	return cp->control_due_ns < limit ? (unsigned int)((limit - cp->control_due_ns) / CONTROL_COST_NS) : 0;
-}
-
-/* Who asks for more than its share is not listened to for a moment, however often it kicks. */
-static void pause_control(struct core_port *cp, uint64_t now)
-{
-	loop_remove(&cp->core->loop, &cp->control_io);
-	loop_timer_start(&cp->core->loop, &cp->control_timer, now + CONTROL_PAUSE_NS);
-}
-
-/* It was kicked meanwhile, or it was not: the descriptor still says that it was at some time, which is enough. */
-static void on_control_resumed(struct loop_timer *timer)
-{
-	struct core_port *cp = container_of(timer, struct core_port, control_timer);
-
-	if (cp->control.live && loop_add(&cp->core->loop, &cp->control_io, EPOLLIN | EPOLLET))
-		pause_control(cp, clock_now_ns());
-}
-
-static void on_control_kick(struct loop_io *io, uint32_t events)
-{
-	struct core_port *cp = container_of(io, struct core_port, control_io);
-	int index = vhost_device_control_index(&cp->device);
-	uint64_t before = cp->control.commands, now = clock_now_ns();
-	unsigned int credit = control_credit(cp, now);
-	enum chain_verdict verdict;
-	bool call;
-
-	(void)events;
-	if (!cp->control.live || index < 0)
-		return;
-	if (credit == 0) {
-		pause_control(cp, now);
-		return;
-	}
-	verdict = control_queue_serve(&cp->control, credit, &call);
-	cp->control_due_ns += (1 + cp->control.commands - before) * CONTROL_COST_NS;
-	if (cp->control.live && cp->control.commands - before >= credit)
-		pause_control(cp, now);
-	if (call)
-		call_guest(cp, cp->device.rings[index].call_fd);
-	if (guest_memory_faulted(&cp->device.memory))
-		quarantine(cp, PORT_FAULT_MEMORY_SHRUNK);
-	else if (verdict != CHAIN_OK)
-		quarantine(cp, verdict);
 }
 
 static void on_message(struct loop_io *io, uint32_t events)
@@ -583,7 +402,7 @@ static int connect_port(struct core_port *cp, int sock)
 	lift_quarantine(cp);
 	vhost_device_connect(&cp->device, sock);
 	set_state(cp, DP_PORT_CONNECTED);
-	publish_driver(cp);
+	core_port_publish_driver(cp);
 	return 0;
 }
 
@@ -693,9 +512,7 @@ int core_port_add(struct core *core, const struct dp_port_add *config, int liste
 	cp->pairs_wanted = PORT_PAIRS_MAX;
 	cp->listen_io = (struct loop_io){.fd = listener, .ready = on_connection};
 	cp->conn_io = (struct loop_io){.fd = -1, .ready = on_message};
-	cp->control_io = (struct loop_io){.fd = -1, .ready = on_control_kick};
-	cp->control_timer.expired = on_control_resumed;
-	cp->control.ops = config->flags & DP_PORT_DRIVER ? &control_ops_driver : &control_ops;
+	core_port_control_init(cp);
 	for (unsigned int i = 0; i < ARRAY_SIZE(cp->kick_fds); i++)
 		cp->kick_fds[i] = -1;
 	device.name = cp->config.name;

@@ -25,7 +25,7 @@ struct core_port {
 	struct loop_io conn_io;   /* fd -1: not connected */
 	struct loop_io control_io;
 	struct control_queue control;
-	struct loop_timer control_timer; /* runs while the control queue is not listened to: see serve_control() */
+	struct loop_timer control_timer; /* runs while the control queue is not listened to: see core_port_control.c */
 	uint64_t control_due_ns;         /* when what was done for it is paid off */
 	uint16_t pairs_wanted;           /* by the guest, through the control queue */
 	uint64_t offloads_off;           /* GUEST_* features that the guest switched off there */

@@ -14,18 +14,15 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "core/core.h"
 #include "core/seccomp_filter.h"
 #include "lib/log.h"
+#include "lib/program.h"
 #include "lib/sandbox.h"
 
 #define EXIT_USAGE        2
@@ -60,20 +57,6 @@ struct options {
 	bool sandbox;
 	int log_level;
 };
-
-static bool parse_number(const char *text, const char *option, uint64_t least, uint64_t most, uint64_t *number)
-{
-	char *end;
-
-	errno = 0;
-	*number = strtoull(text, &end, 10);
-	if (errno || end == text || *end || text[0] == '-' || *number < least || *number > most) {
-		fprintf(stderr, "lasthop-core: --%s takes a number from %llu to %llu, not '%s'\n", option,
-			(unsigned long long)least, (unsigned long long)most, text);
-		return false;
-	}
-	return true;
-}
 
 static bool parse_class(const char *text, enum worker_class *class)
 {
@@ -144,15 +127,15 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->core.dir = optarg;
 			break;
 		case 'w':
-			ok = parse_number(optarg, "workers", 1, WORKERS_MAX, &number);
+			ok = program_parse_number(optarg, "workers", 1, WORKERS_MAX, &number);
 			options->core.workers = (unsigned int)number;
 			break;
 		case 'l':
-			ok = parse_number(optarg, "linger-us", 0, 1000000, &number);
+			ok = program_parse_number(optarg, "linger-us", 0, 1000000, &number);
 			options->core.linger_ns = number * 1000;
 			break;
 		case 'f':
-			ok = parse_number(optarg, "flows-max", 16, 1U << 24, &number);
+			ok = program_parse_number(optarg, "flows-max", 16, 1U << 24, &number);
 			options->core.flows_max = (uint32_t)number;
 			break;
 		case 'B':
@@ -171,7 +154,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 			ok = parse_class(optarg, &options->core.class);
 			break;
 		case 'o':
-			ok = parse_number(optarg, "observer-fd", 0, INT_MAX, &number);
+			ok = program_parse_number(optarg, "observer-fd", 0, INT_MAX, &number);
 			options->core.observer_fd = (int)number;
 			break;
 		case 'u':
@@ -181,7 +164,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->sandbox = false;
 			break;
 		case 'v':
-			ok = parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
+			ok = program_parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
 			options->log_level = (int)number;
 			break;
 		case 'V':
@@ -203,21 +186,6 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return -1;
 }
 
-static bool find_user(const char *name, uid_t *uid, gid_t *gid)
-{
-	const struct passwd *user = getpwnam(name ? name : "lasthop");
-
-	if (!user && !name)
-		user = getpwnam("nobody");
-	if (!user) {
-		log_error("there is no user '%s': name another with --user", name ? name : "nobody");
-		return false;
-	}
-	*uid = user->pw_uid;
-	*gid = user->pw_gid;
-	return true;
-}
-
 #ifdef SANITIZED
 static bool is_confined;
 int __lsan_is_turned_off(void);
@@ -231,48 +199,22 @@ int __lsan_is_turned_off(void)
 
 static bool enter_sandbox(const struct options *options)
 {
-	uid_t uid = getuid();
-	gid_t gid = getgid();
-	int death_signal = 0;
+	static const char *const usual[] = {"lasthop", "nobody", NULL};
+	uid_t uid;
+	gid_t gid;
 
 	if (!options->sandbox) {
 		log_warn("runs without a sandbox: a fault in it is a fault of all that its user may do");
 		return true;
 	}
-	if (uid == 0 && !find_user(options->user, &uid, &gid))
+	if (!program_find_user(options->user, usual, &uid, &gid))
 		return false;
-	/* Who started us may want us to die with it: the kernel forgets that when the user changes. */
-	prctl(PR_GET_PDEATHSIG, &death_signal);
 	if (sandbox_enter_root(options->core.dir) != 0 || sandbox_drop_privilege(uid, gid) != 0)
 		return false;
-	prctl(PR_SET_PDEATHSIG, death_signal);
 #ifdef SANITIZED
 	is_confined = true;
 #endif
 	return true;
-}
-
-/* Every ring has up to three descriptors, every port two sockets. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit))
-		log_warn("the limit of open descriptors stays low: %s", strerror(errno));
-}
-
-struct stopper {
-	struct loop_signals signals;
-	struct core *core;
-};
-
-static void on_signal(struct loop_signals *signals, int signo)
-{
-	(void)signo;
-	loop_stop(&container_of(signals, struct stopper, signals)->core->loop);
 }
 
 #ifdef SANITIZED
@@ -288,8 +230,7 @@ const char *__asan_default_options(void)
 int main(int argc, char **argv)
 {
 	static struct core core;
-	static const int stop_signals[] = {SIGTERM, SIGINT, 0};
-	struct stopper stopper = {.signals.caught = on_signal, .core = &core};
+	struct program_end end;
 	struct options options;
 	int status = parse_options(argc, argv, &options);
 	int error;
@@ -297,10 +238,11 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_init("lasthop-core", options.log_level);
-	raise_descriptor_limit();
+	/* Every ring has up to three, every port two sockets. */
+	program_raise_descriptor_limit();
 	error = core_open(&core, &options.core);
 	if (!error)
-		error = loop_signals_add(&core.loop, &stopper.signals, stop_signals);
+		error = program_end_by_signals(&end, &core.loop);
 	if (!error && !enter_sandbox(&options))
 		error = -EPERM;
 	if (!error)

@@ -95,7 +95,7 @@ static bool is_last(struct copy_job *job)
 }
 
 bool copy_job_share(struct forwarder *fwd, struct copy_job *job, const struct port *to, unsigned int queue,
-		    uint16_t ticket)
+		    uint32_t ticket)
 {
 	uint64_t claims = (load_relaxed(&job->claims) >> 32) + 1;
 	bool last = job->part_count == 0;

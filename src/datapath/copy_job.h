@@ -52,7 +52,7 @@ struct copy_job {
 	uint32_t to_port;
 	uint32_t to_queue;
 	uint16_t place; /* of the sender's queue's copies */
-	uint16_t ticket;
+	uint32_t ticket;
 	unsigned int part_count;
 	unsigned int span_count;
 	uint32_t part_bytes;               /* of the last one, so far */
@@ -88,7 +88,7 @@ uint32_t copy_job_add(struct copy_job *job, uint8_t *to, const uint8_t *from, ui
  * the reservation. False: who makes the last part does; the packets go into the batch's copying[job->place].
  */
 bool copy_job_share(struct forwarder *fwd, struct copy_job *job, const struct port *to, unsigned int queue,
-		    uint16_t ticket);
+		    uint32_t ticket);
 
 /* Helpers, online for RCU: takes a part, if there is one and it may be touched. */
 bool copy_job_take(struct forwarder *fwd, struct copy_job *job, struct copy_part *part);

@@ -12,6 +12,7 @@
 #include "datapath/checksum.h"
 #include "datapath/copy.h"
 #include "datapath/forward.h"
+#include "datapath/hold.h"
 
 /* A place in a list of pieces. */
 struct cursor {
@@ -431,7 +432,27 @@ static bool copy_shared(struct progress *p)
 	if (copy_job_share(fwd, job, p->to, (unsigned int)(p->rxq - p->to->rxq), fwd->res.ticket))
 		return true;
 	fwd->batch.copying[job->place] |= packets;
+	fwd->batch.keeps = true;
 	return false;
+}
+
+/* False: it will be published by somebody else. */
+static force_inline bool publish(struct progress *p, unsigned int queue)
+{
+	struct publication what = rxq_publish(p->rxq, &p->fwd->res);
+
+	notice_add(p->fwd, p->to, queue, false, what);
+	return likely(!rxq_was_left(&p->fwd->res, what));
+}
+
+/* The sender's ring keeps what was reserved for until that is published. */
+static no_inline void hold(struct progress *p, unsigned int queue)
+{
+	const struct forwarder *fwd = p->fwd;
+
+	if (fwd->txq && fwd->res.unit_count > 0)
+		hold_add(p->fwd, p->to, queue, fwd->res.ticket,
+			 fwd->res.simple ? p->delivery->indexes[p->simple] : fwd->units[0].packet);
 }
 
 /* What the guest is told to have received: by the lengths in the used ring, not by what was copied. */
@@ -536,7 +557,9 @@ static bool deliver_to_queue(struct forwarder *fwd, struct port *to, struct rxq 
 			copy_units(&p);
 		count_delivered(&p);
 		if (likely(published))
-			notice_add(fwd, to, queue, false, rxq_publish(rxq, &fwd->res));
+			published = publish(&p, queue);
+		if (unlikely(!published))
+			hold(&p, queue);
 	}
 	if (unlikely(load_relaxed(&rxq->fault) != CHAIN_OK))
 		forward_quarantine(fwd, to, load_relaxed(&rxq->fault));

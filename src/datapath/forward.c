@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "datapath/classify.h"
+#include "datapath/hold.h"
 #include "lib/clock.h"
 
 /*
@@ -372,7 +373,7 @@ static unsigned int count_waiting(struct forwarder *fwd, const struct txq *txq)
 }
 
 /* There is nothing new, but others have ended what was begun. */
-static unsigned int complete_copies(struct forwarder *fwd, const struct port *port, struct txq *txq)
+static unsigned int complete_kept(struct forwarder *fwd, const struct port *port, struct txq *txq)
 {
 	notice_add(fwd, port, txq->queue, true, txq_complete(txq, &fwd->batch, NULL));
 	return 1;
@@ -383,12 +384,19 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	struct port *port = datapath_port(fwd->dp, txq->port);
 	struct txq_batch *batch = &fwd->batch;
 	unsigned int progress;
+	bool ended = false;
 	uint32_t to;
 
 	if (unlikely(!port || !load_acquire(&txq->live)))
 		return 0;
 	fwd->turn_now_ns = 0;
 	fwd->txq = txq;
+	if (unlikely(txq->holds[0].count))
+		ended = hold_look(fwd->dp, txq);
+	if (unlikely(!txq_may_hold(txq))) {
+		txq_fetch_nothing(batch);
+		return 0;
+	}
 	if (unlikely(!txq_fetch(txq, batch))) {
 		forward_quarantine(fwd, port, txq->fault);
 		return 0;
@@ -396,7 +404,8 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 	if (batch->count == 0) {
 		if (unlikely(guest_memory_faulted(port->memory)))
 			forward_quarantine(fwd, port, PORT_FAULT_MEMORY_SHRUNK);
-		return unlikely(txq_copy_ended(txq, txq_copies(txq))) ? complete_copies(fwd, port, txq) : 0;
+		ended |= txq_copy_ended(txq, txq_copies(txq));
+		return unlikely(ended) ? complete_kept(fwd, port, txq) : 0;
 	}
 	prepare_waits(fwd, txq);
 	fwd->over = false;
@@ -429,7 +438,7 @@ unsigned int forward_turn(struct forwarder *fwd, struct txq *txq)
 
 bool forward_arm(struct forwarder *fwd, struct txq *txq)
 {
-	bool ready = txq_copy_ended(txq, txq_copies(txq));
+	bool ready = txq_copy_ended(txq, txq_copies(txq)) || hold_has_ended(fwd->dp, txq);
 
 	if (!load_acquire(&txq->live))
 		return false;
@@ -450,7 +459,12 @@ bool forward_arm(struct forwarder *fwd, struct txq *txq)
 
 uint64_t forward_deadline(const struct forwarder *fwd, const struct txq *txq)
 {
-	uint64_t deadline = unlikely(txq_copies(txq)) ? clock_now_ns() + FORWARD_COPY_LOOK_NS : 0;
+	uint64_t deadline = 0;
+
+	if (unlikely(txq->holds[0].count))
+		deadline = clock_now_ns() + HOLD_LOOK_NS;
+	else if (unlikely(txq_copies(txq)))
+		deadline = clock_now_ns() + FORWARD_COPY_LOOK_NS;
 
 	for (unsigned int i = 0; i < txq->waiting_count; i++) {
 		const struct txq_waiting *waiting = &txq->waiting[i];

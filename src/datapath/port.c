@@ -21,12 +21,15 @@ const char *port_fault_name(unsigned int fault)
 
 struct port *port_create(uint32_t index, uint64_t wait_ns)
 {
+	static uint32_t lives;
 	struct port *port = aligned_alloc(CACHE_LINE, align_up(sizeof(*port), CACHE_LINE));
 
 	if (!port)
 		return NULL;
 	memset(port, 0, sizeof(*port));
 	port->index = index;
+	lives = max(lives + 1, 1U);
+	port->life = lives;
 	port->wait_ns = wait_ns;
 	port->notify_packets = 1;
 	port->vm_slot = -1;

@@ -31,6 +31,7 @@ const char *port_fault_name(unsigned int fault);
 
 struct port {
 	uint32_t index;
+	uint32_t life;          /* which of the ports that ever had an index this is; never 0 */
 	uint32_t pairs_running; /* receive queues in use, or PORT_PAIRS_CHANGING; atomic: see port_pairs() */
 	uint64_t wait_ns;       /* bound of back-pressure towards this port */
 	/*

@@ -12,6 +12,7 @@
 #include "datapath/rxq.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +33,14 @@ static void unlock(uint32_t *lock)
 /* What both kinds of ring have in common. Not live yet. */
 static void begin(struct rxq *rxq, const struct guest_memory *memory, uint64_t features, uint16_t base, int call_fd)
 {
+	const uint32_t ticket = rxq->ticket_next;
+
 	rxq_stop(rxq);
-	memset(rxq, 0, sizeof(*rxq));
+	/* Senders may still ask for a ticket of before: that word is never anything else than the oldest one. */
+	memset(rxq, 0, offsetof(struct rxq, ticket_oldest));
+	memset(rxq->tickets, 0, sizeof(rxq->tickets));
+	store_release(&rxq->ticket_oldest, ticket);
+	rxq->ticket_next = ticket;
 	rxq->walk = (struct chain_walk){
 		.ring = &rxq->ring,
 		.memory = memory,
@@ -49,7 +56,7 @@ static void begin(struct rxq *rxq, const struct guest_memory *memory, uint64_t f
 	rxq->avail_seen = base;
 	rxq->used_reserved = base;
 	rxq->used_published = base;
-	rxq->tickets[0].state = RXQ_TICKET_TURN;
+	rxq->tickets[ticket % RXQ_TICKETS].state = RXQ_TICKET_TURN;
 }
 
 void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
@@ -95,7 +102,7 @@ bool rxq_reserve_begin(struct rxq *rxq, struct rxq_reservation *res)
 			return false;
 		cpu_relax();
 	}
-	if (unlikely((uint16_t)(rxq->ticket_next - load_acquire(&rxq->ticket_oldest)) >= RXQ_TICKETS)) {
+	if (unlikely(rxq->ticket_next - load_acquire(&rxq->ticket_oldest) >= RXQ_TICKETS)) {
 		unlock(&rxq->lock);
 		return false;
 	}
@@ -315,7 +322,7 @@ enum rxq_answer rxq_take(struct rxq *rxq, struct rxq_reservation *res, uint32_t 
 void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
 {
 	if (res->elem_count) {
-		uint16_t ticket = rxq->ticket_next;
+		uint32_t ticket = rxq->ticket_next;
 
 		if (unlikely(rxq->packed)) {
 			rxq->used_reserved = rxq->last_avail;
@@ -326,7 +333,7 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
 		rxq->tickets[ticket % RXQ_TICKETS].used_end = rxq->used_reserved;
 		rxq->tickets[ticket % RXQ_TICKETS].packets = (uint8_t)res->unit_count;
 		res->ticket = ticket;
-		store_release(&rxq->ticket_next, (uint16_t)(ticket + 1));
+		store_release(&rxq->ticket_next, ticket + 1);
 		if (unlikely(rxq->kick_wanted))
 			stop_wanting_kicks(rxq);
 	}
@@ -337,7 +344,7 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res)
  * Publishes from the ticket on, whose turn it is, as far as others are complete, and passes the turn on. Only who has
  * the turn writes the used index, so it must be written before the turn is passed.
  */
-static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
+static struct publication publish_from(struct rxq *rxq, uint32_t ticket)
 {
 	struct rxq_packed *packed = rxq->packed;
 	struct publication what = {.from = unlikely(packed) ? rxq_packed_count(packed) : rxq->used_published};
@@ -366,7 +373,7 @@ static struct publication publish_from(struct rxq *rxq, uint16_t ticket)
 	return what;
 }
 
-struct publication rxq_publish_ticket(struct rxq *rxq, uint16_t ticket)
+struct publication rxq_publish_ticket(struct rxq *rxq, uint32_t ticket)
 {
 	uint8_t *state = &rxq->tickets[ticket % RXQ_TICKETS].state;
 

@@ -42,14 +42,14 @@ struct rxq {
 	uint16_t last_avail;    /* next available entry to take */
 	uint16_t avail_seen;    /* available index, as read last */
 	uint16_t used_reserved; /* next used entry to reserve */
-	uint16_t ticket_next;
+	uint32_t ticket_next;
 	bool kick_wanted;
 	bool stalled;             /* atomic: gave no buffers for a whole waiting time, packets no longer wait for it */
 	enum chain_verdict fault; /* atomic */
 
 	/* whose turn it is to publish; but for the tickets' states, which their owners and predecessors change */
 	uint16_t used_published cache_aligned;
-	uint16_t ticket_oldest; /* atomic */
+	uint32_t ticket_oldest; /* atomic */
 	struct {
 		uint16_t used_end;
 		uint8_t packets;
@@ -78,7 +78,7 @@ struct rxq_reservation {
 	unsigned int piece_count;
 	unsigned int elem_count;
 	uint16_t used_start;
-	uint16_t ticket;
+	uint32_t ticket;
 	uint64_t bytes; /* that the used entries tell the guest of */
 	struct rxq_unit units[RXQ_UNITS_MAX];
 	struct chain_piece pieces[RXQ_PIECES_MAX];
@@ -113,7 +113,7 @@ enum rxq_answer {
 
 /*
  * Starts at base (both indexes) with everything published, a queue that was stopped or is all zero. The memory table
- * stays the caller's.
+ * stays the caller's. Tickets are counted on, for those who still ask for one of before.
  */
 void rxq_start(struct rxq *rxq, const struct vring_split *ring, const struct guest_memory *memory, uint64_t features,
 	       uint16_t base, int call_fd);
@@ -140,7 +140,22 @@ void rxq_reserve_end(struct rxq *rxq, struct rxq_reservation *res);
  */
 struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
 /* The same for who fills what another thread has reserved, by the reservation's ticket; it has elements. */
-struct publication rxq_publish_ticket(struct rxq *rxq, uint16_t ticket);
+struct publication rxq_publish_ticket(struct rxq *rxq, uint32_t ticket);
+
+/*
+ * Whether the ticket is not published yet. Any thread, at any time in the queue's life, if the ticket is one of the last
+ * 2^32: what was reserved before the queue was stopped is published by then.
+ */
+static inline bool rxq_is_open(const struct rxq *rxq, uint32_t ticket)
+{
+	return ticket - load_acquire(&rxq->ticket_oldest) < RXQ_TICKETS;
+}
+
+/* Of what rxq_publish returned: who completes an earlier reservation will do it. */
+static inline bool rxq_was_left(const struct rxq_reservation *res, struct publication what)
+{
+	return unlikely(what.from == what.to) && res->elem_count;
+}
 
 /* Whether the guest wants to be called for these used entries; after a full barrier behind their publication. */
 bool rxq_wants_call(const struct rxq *rxq, uint16_t from, uint16_t to);

@@ -95,11 +95,41 @@ static bool end_copies(struct txq *txq)
 
 static struct publication publish_done(struct txq *txq);
 
+unsigned int txq_ring_size(const struct txq *txq)
+{
+	return txq->packed ? txq->packed->ring.size : txq->ring.size;
+}
+
+uint16_t txq_end(const struct txq *txq)
+{
+	const unsigned int size = txq_ring_size(txq);
+	uint16_t end = txq->last_avail;
+
+	for (unsigned int i = 0; unlikely(txq->holds[0].count) && i < ARRAY_SIZE(txq->holds); i++) {
+		const uint16_t held = txq->holds[i].position;
+
+		if (txq->holds[i].count == 0)
+			continue;
+		if (txq->packed ? vring_packed_distance(txq->used, held, size) <
+					  vring_packed_distance(txq->used, end, size)
+				: (uint16_t)(held - txq->used) < (uint16_t)(end - txq->used))
+			end = held;
+	}
+	return end;
+}
+
 uint16_t txq_stop(struct txq *txq)
 {
+	bool any = txq->holds[0].count > 0;
+
 	store_release(&txq->live, false);
-	if ((txq->done || txq->packed) && end_copies(txq))
-		publish_done(txq);
+	txq->holds[0].count = 0;
+	txq->holds[1].count = 0;
+	if (txq->done || txq->packed) {
+		any |= end_copies(txq);
+		if (any)
+			publish_done(txq);
+	}
 	free(txq->heads);
 	free(txq->done);
 	free(txq->packed);
@@ -382,6 +412,7 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	int count = unlikely(txq->packed) ? txq_packed_fetch(txq, batch, &simple) : fetch_split(txq, batch, &simple);
 
 	batch->count = 0;
+	batch->keeps = false;
 	memset(batch->copying, 0, sizeof(batch->copying));
 	batch->bytes = 0;
 	batch->staged_bytes = 0;
@@ -394,6 +425,14 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch)
 	if (unlikely(!batch->plain))
 		stage_rest(txq, batch, plain, simple);
 	return true;
+}
+
+void txq_fetch_nothing(struct txq_batch *batch)
+{
+	batch->count = 0;
+	batch->retried = 0;
+	batch->keeps = false;
+	memset(batch->copying, 0, sizeof(batch->copying));
 }
 
 static struct publication publish_used(struct txq *txq, uint16_t used)
@@ -435,11 +474,12 @@ static void keep_waiting(struct txq *txq, const struct txq_batch *batch, const s
 /* In the ring's order, up to the first one that is not done. */
 static struct publication publish_done(struct txq *txq)
 {
+	const uint16_t end = txq_end(txq);
 	uint16_t used = txq->used;
 
 	if (txq->packed)
-		return txq_packed_publish(txq);
-	while (used != txq->last_avail && txq->done[used & txq->ring.mask]) {
+		return txq_packed_publish(txq, end);
+	while (used != end && txq->done[used & txq->ring.mask]) {
 		put_used(txq, used, txq->heads[used & txq->ring.mask]);
 		used++;
 	}
@@ -491,8 +531,7 @@ struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const 
 	bool waits = txq->waiting_count > 0 || batch->count == 0 || batch->position[0] != txq->used;
 
 	end_copies(txq);
-	for (unsigned int i = 0; i < TXQ_COPIES; i++)
-		waits |= batch->copying[i] != 0;
+	waits |= batch->keeps;
 	for (unsigned int i = 0; wait && i < batch->count && !waits; i++)
 		waits = wait[i] != NULL;
 	if (unlikely(txq->packed))

@@ -7,8 +7,8 @@
  * anew at each retry. Later packets may be delivered meanwhile, but used entries are published strictly in order,
  * so that after the death of this process the used index tells exactly where to go on.
  *
- * So does a packet of which another worker still copies a part (copy_job.h); but it is delivered, and nothing of it is
- * looked at again.
+ * So does a packet of which another worker still copies a part (copy_job.h), or that is not published to its receiver
+ * yet (hold.h); but it is delivered, and nothing of it is looked at again.
  *
  * One worker at a time uses a transmit queue. txq_start and txq_stop are the main thread's, while none does.
  */
@@ -44,6 +44,22 @@ struct txq_copy {
 	/* the worker's */
 	unsigned int count;
 	uint16_t position[TXQ_BATCH]; /* as in txq_waiting */
+};
+
+/* Receive queues that one set of packets is held for (hold.h). */
+#define TXQ_TICKETS (2 * TXQ_BATCH)
+
+struct txq_ticket {
+	uint32_t port;
+	uint32_t life; /* of the port */
+	uint32_t queue;
+	uint32_t ticket;
+};
+
+struct txq_hold {
+	unsigned int count; /* 0: nothing is held */
+	uint16_t position;  /* of the first packet, as in txq_waiting: neither it nor those behind it are given back */
+	struct txq_ticket tickets[TXQ_TICKETS];
 };
 
 /* A packet that waits in the ring. */
@@ -91,6 +107,7 @@ struct txq {
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
 	struct txq_copy copies[TXQ_COPIES];
+	struct txq_hold holds[2]; /* hold.c's: without the first there is no second */
 	uint64_t upcall_credit_ns; /* token bucket of misses sent up and not answered */
 	struct txq_last last;
 };
@@ -101,6 +118,7 @@ struct txq_batch {
 	unsigned int retried; /* the first ones: they waited */
 	/* Every packet is one buffer with a current net header, asks for no offload, and can be understood. */
 	bool plain;
+	bool keeps;                   /* some are delivered, and are not given back yet */
 	uint32_t copying[TXQ_COPIES]; /* by copy, packets' bits: delivered but for what others still copy */
 	uint64_t bytes;               /* of the frames */
 	uint64_t staged_bytes;
@@ -116,8 +134,8 @@ int txq_start(struct txq *txq, const struct vring_split *ring, const struct gues
 int txq_start_packed(struct txq *txq, const struct vring_packed *ring, const struct guest_memory *memory,
 		     uint64_t features, uint16_t base, int call_fd);
 /*
- * The base to start from again: packets that wait are taken anew. Copies have ended: those packets are given back in
- * the ring, whose memory is still there.
+ * The base to start from again: packets that wait are taken anew. Copies have ended and what was held is published:
+ * those packets are given back in the ring, whose memory is still there.
  */
 uint16_t txq_stop(struct txq *txq);
 
@@ -129,7 +147,8 @@ bool txq_fetch(struct txq *txq, struct txq_batch *batch);
 
 /*
  * Gives back the batch's packets but those that wait: wait[i] is non-NULL for each that does, and goes into the
- * queue's list. Those of copies go back, too, once these have ended. Returns what that made visible to the guest.
+ * queue's list. Those of copies go back, too, once these have ended, and nothing from the first on that is held.
+ * Returns what that made visible to the guest.
  */
 struct publication txq_complete(struct txq *txq, struct txq_batch *batch, const struct txq_waiting *const *wait);
 
@@ -139,11 +158,24 @@ bool txq_wants_call(const struct txq *txq, uint16_t from, uint16_t to);
 /* True if there are packets that were not taken yet and there is room for them. */
 bool txq_pending(const struct txq *txq);
 
+/* Whether there is room for what a batch's packets may be held for. */
+static inline bool txq_may_hold(const struct txq *txq)
+{
+	return txq->holds[1].count <= TXQ_TICKETS - TXQ_BATCH;
+}
+
 /* Whether another packet would be taken: so many wait at most. */
 static inline bool txq_has_room(const struct txq *txq)
 {
-	return txq->waiting_count < TXQ_BATCH;
+	return txq->waiting_count < TXQ_BATCH && likely(txq_may_hold(txq));
 }
+
+/* Descriptors. */
+unsigned int txq_ring_size(const struct txq *txq);
+/* Up to where packets may be given back: last_avail, or what is held. */
+uint16_t txq_end(const struct txq *txq);
+/* A batch without packets. */
+void txq_fetch_nothing(struct txq_batch *batch);
 
 /* Where the next packet will be; and, for whoever no longer has the queue, whether there is one by now. */
 static inline uint16_t txq_position(const struct txq *txq)

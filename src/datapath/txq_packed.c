@@ -176,12 +176,12 @@ void txq_packed_mark(struct txq *txq, uint16_t position, bool done)
 	txq->packed->chains[vring_packed_index(position)].done = done;
 }
 
-struct publication txq_packed_publish(struct txq *txq)
+struct publication txq_packed_publish(struct txq *txq, uint16_t end)
 {
 	struct txq_packed *packed = txq->packed;
 	const struct txq_packed_chain *chains = packed->chains;
 	const unsigned int size = packed->ring.size;
-	const uint16_t first = txq->used, end = txq->last_avail;
+	const uint16_t first = txq->used;
 	struct publication what = {.from = packed->used_count};
 	uint16_t at = first;
 

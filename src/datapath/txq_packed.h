@@ -40,8 +40,8 @@ void txq_packed_mark_done(struct txq *txq, const struct txq_batch *batch, const 
 /* One packet, of this batch or an earlier one. */
 void txq_packed_mark(struct txq *txq, uint16_t position, bool done);
 
-/* Publishes what is done, from txq->used up to the first chain that is not. */
-struct publication txq_packed_publish(struct txq *txq);
+/* Publishes what is done, from txq->used up to the first chain that is not, or to `end`. */
+struct publication txq_packed_publish(struct txq *txq, uint16_t end);
 
 bool txq_packed_wants_call(const struct txq *txq, uint16_t from);
 bool txq_packed_has_at(const struct txq *txq, uint16_t position);

@@ -13,7 +13,6 @@
 #include "driver/confine.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -22,22 +21,7 @@
 
 #include "driver/seccomp_filter.h"
 #include "lib/log.h"
-
-static bool find_user(const char *name, uid_t *uid, gid_t *gid)
-{
-	static const char *const usual[] = {"lasthop-driver", "lasthop", "nobody"};
-	const struct passwd *user = name ? getpwnam(name) : NULL;
-
-	for (unsigned int i = 0; !name && !user && i < ARRAY_SIZE(usual); i++)
-		user = getpwnam(usual[i]);
-	if (!user || user->pw_uid == 0) {
-		log_error("there is no user '%s' without privileges: name another with --user", name ? name : "nobody");
-		return false;
-	}
-	*uid = user->pw_uid;
-	*gid = user->pw_gid;
-	return true;
-}
+#include "lib/program.h"
 
 /* What is done to the calling thread alone, and so is for processes that have no other yet. */
 static int enter_namespaces(const struct driver_kind *kind)
@@ -55,21 +39,19 @@ static int enter_namespaces(const struct driver_kind *kind)
 
 int confine_sight(const char *user, const struct driver_kind *kind)
 {
-	uid_t uid = getuid();
-	gid_t gid = getgid();
-	int death_signal = 0, err;
+	static const char *const usual[] = {"lasthop-driver", "lasthop", "nobody", NULL};
+	uid_t uid;
+	gid_t gid;
+	int err;
 
-	if (uid == 0 && !find_user(user, &uid, &gid))
+	if (!program_find_user(user, usual, &uid, &gid))
 		return -EPERM;
 	err = kind->has_threads ? sandbox_enter_removed() : enter_namespaces(kind);
 	if (err)
 		return err;
-	/* Who started us may want us to die with it: the kernel forgets that when the user changes. */
-	prctl(PR_GET_PDEATHSIG, &death_signal);
 	err = sandbox_drop_privilege(uid, gid);
 	if (err)
 		return err;
-	prctl(PR_SET_PDEATHSIG, death_signal);
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return -errno;
 	return 0;

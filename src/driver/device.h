@@ -2,7 +2,7 @@
 /*
  * The line between what moves frames (pump.c) and what drives a device (a file for each kind: tap.c, the example to
  * copy). A kind is a table of functions; it knows no virtqueue, no port and no thread. What moves frames knows no
- *device.
+ * device.
  *
  * Life of a device, in this order:
  *
@@ -11,7 +11,7 @@
  *	bind    the port is connected, features are negotiated and the pool is there: dev->pool, dev->queue_count.
  *	        Still privileged.
  *	link    tells the device whether the port carries frames. Still privileged, the rings run.
- *	--      privilege, files, network and most system calls are gone: sandbox.h. From here on:
+ *	--      privilege, files, network and most system calls are gone: confine.h. From here on:
  *	rx, tx, rx_give, tx_done, arm      by the queue's own thread
  *	events                             by the main thread
  *	close   by the main thread, the queues' threads are gone
@@ -20,10 +20,10 @@
  * its device's end says -ENODEV; the process ends, and whoever watches it starts another when the device is back.
  *
  * Memory. All frames are in the pool, a sealed memory file that the switch sees too, and nowhere else: a buffer is
- *named by its offset in the file, divided by DRIVER_UNIT, and belongs to the pump, the device or the switch. Devices
- *work in place where the kernel lets them. In front of each frame are pool->header bytes of virtio net header (struct
- *virtio_net_hdr_mrg_rxbuf), with checksum and segmentation left undone as far as features were negotiated: HOST_* for
- *frames from the device, GUEST_* for those to it. Who has nothing to say writes zeros.
+ * named by its offset in the file, divided by DRIVER_UNIT, and belongs to the pump, the device or the switch. Devices
+ * work in place where the kernel lets them. In front of each frame are pool->header bytes of virtio net header (struct
+ * virtio_net_hdr_mrg_rxbuf), with checksum and segmentation left undone as far as features were negotiated: HOST_* for
+ * frames from the device, GUEST_* for those to it. Who has nothing to say writes zeros.
  *
  * What arrives in rx from the device is checked by the kind for its length alone; what frames say is for the switch to
  * check. What the switch hands to tx has been checked by the pump to lie in the pool; its net header has not been, and

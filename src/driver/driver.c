@@ -96,13 +96,16 @@ static void send_status(struct driver *driver)
 static void facts_changed(struct driver *driver, bool link, uint32_t mtu)
 {
 	const struct driver_facts *facts = &driver->dev.facts;
+	/* Whoever has the device, a container's root perhaps, can change both as often as he likes. */
+	static struct log_limit link_limit, mtu_limit;
 
 	if (facts->link == link && facts->mtu == mtu)
 		return;
 	if (facts->link != link)
-		log_info("%s: link is %s", driver->config.device, facts->link ? "up" : "down");
+		log_limited(&link_limit, LOG_INFO, "%s: link is %s", driver->config.device,
+			    facts->link ? "up" : "down");
 	if (facts->mtu != mtu) {
-		log_info("%s: MTU is %u", driver->config.device, facts->mtu);
+		log_limited(&mtu_limit, LOG_INFO, "%s: MTU is %u", driver->config.device, facts->mtu);
 		tell_mtu(driver);
 	}
 	enable_rings(driver, facts->link);
@@ -231,12 +234,6 @@ static void report_ready(struct loop_io *io, uint32_t events)
 	}
 }
 
-static void signal_caught(struct loop_signals *signals, int signo)
-{
-	(void)signo;
-	loop_stop(&container_of(signals, struct driver, signals)->loop);
-}
-
 /* Stages. */
 
 /*
@@ -253,17 +250,15 @@ static void be_patient(void)
 
 static int open_loop(struct driver *driver)
 {
-	static const int signos[] = {SIGTERM, SIGINT, 0};
 	int err = loop_init(&driver->loop);
 
-	driver->signals.caught = signal_caught;
 	driver->report_io = (struct loop_io){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = report_ready};
 	if (!err && driver->report_io.fd < 0)
 		err = -errno;
 	if (!err)
 		err = loop_add(&driver->loop, &driver->report_io, EPOLLIN);
 	if (!err)
-		err = loop_signals_add(&driver->loop, &driver->signals, signos);
+		err = program_end_by_signals(&driver->end, &driver->loop);
 	return err;
 }
 

@@ -13,7 +13,7 @@
 #include "driver/heartbeat.h"
 #include "driver/netif.h"
 #include "driver/pump.h"
-#include "lib/loop.h"
+#include "lib/program.h"
 #include "vhost/netfront.h"
 
 struct driver {
@@ -24,7 +24,7 @@ struct driver {
 	struct pump *pumps;
 	unsigned int pumps_ready; /* so many of them are initialized */
 	struct loop loop;
-	struct loop_signals signals;
+	struct program_end end;
 	struct netif_watch watch;  /* of a kernel's interface */
 	struct loop_io events_io;  /* of a kind that has events of its own */
 	struct loop_io report_io;  /* a pump has ended */

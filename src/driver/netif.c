@@ -96,6 +96,9 @@ int netif_parse(const struct nlmsghdr *message, struct netif *netif, bool *gone)
 		case IFLA_ADDRESS:
 			copy_attribute(at, netif->mac, sizeof(netif->mac));
 			break;
+		case IFLA_IFALIAS:
+			copy_attribute(at, netif->alias, sizeof(netif->alias) - 1);
+			break;
 		case IFLA_CARRIER:
 			copy_attribute(at, &carrier, sizeof(carrier));
 			break;
@@ -111,26 +114,28 @@ int netif_parse(const struct nlmsghdr *message, struct netif *netif, bool *gone)
 	return 0;
 }
 
-/* Asks for one link, by index or, if that is 0, by name; or to delete it. */
-static int ask(int sock, uint16_t type, int ifindex, const char *name)
+/* Asks for one link, by index or, if that is 0, by name; or to delete it, or to give it an alias, which is `text`. */
+static int ask(int sock, uint16_t type, int ifindex, const char *text)
 {
+	const bool changes = type == RTM_DELLINK || type == RTM_SETLINK;
+
 	struct {
 		struct nlmsghdr header;
 		struct ifinfomsg info;
 		struct rtattr attribute;
-		char name[IFNAMSIZ];
+		char text[IFNAMSIZ];
 	} request = {
 		.header = {.nlmsg_len = NLMSG_LENGTH(sizeof(request.info)),
 			   .nlmsg_type = type,
-			   .nlmsg_flags = NLM_F_REQUEST | (type == RTM_DELLINK ? NLM_F_ACK : 0)},
+			   .nlmsg_flags = NLM_F_REQUEST | (changes ? NLM_F_ACK : 0)},
 		.info = {.ifi_family = AF_UNSPEC, .ifi_index = ifindex},
 	};
 
-	if (ifindex == 0 && name) {
-		request.attribute = (struct rtattr){.rta_type = IFLA_IFNAME,
-						    .rta_len = (uint16_t)RTA_LENGTH(strlen(name) + 1)};
-		memcpy(request.name, name, strlen(name) + 1);
-		request.header.nlmsg_len += RTA_SPACE(strlen(name) + 1);
+	if (text && strlen(text) < sizeof(request.text)) {
+		request.attribute = (struct rtattr){.rta_type = type == RTM_SETLINK ? IFLA_IFALIAS : IFLA_IFNAME,
+						    .rta_len = (uint16_t)RTA_LENGTH(strlen(text) + 1)};
+		memcpy(request.text, text, strlen(text) + 1);
+		request.header.nlmsg_len += RTA_SPACE(strlen(text) + 1);
 	}
 	return send(sock, &request, request.header.nlmsg_len, 0) < 0 ? -errno : 0;
 }
@@ -182,6 +187,13 @@ int netif_remove(int ifindex)
 	struct netif unused;
 
 	return ask_once(RTM_DELLINK, ifindex, NULL, &unused);
+}
+
+int netif_set_alias(int ifindex, const char *alias)
+{
+	struct netif unused;
+
+	return ask_once(RTM_SETLINK, ifindex, alias, &unused);
 }
 
 static int interface_ioctl(unsigned long request, const char *name, struct ifreq *ifr)
@@ -237,7 +249,8 @@ int netif_enter_namespace(const char *netns)
 			return -ENAMETOOLONG;
 		netns = path;
 	}
-	fd = open(netns, O_RDONLY | O_CLOEXEC);
+	/* Whatever lies there: a FIFO must not hold us, and no terminal become ours. */
+	fd = open(netns, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0) {
 		err = -errno;
 		log_error("network namespace %s: %s; `ip netns list` shows those with names", netns, strerror(errno));

@@ -18,8 +18,9 @@
 struct netif {
 	int ifindex;
 	char name[IFNAMSIZ];
-	char kind[16]; /* "veth", "tun"; "" for many a NIC */
-	bool up;       /* an administrator wants it up */
+	char kind[16];        /* "veth", "tun"; "" for many a NIC */
+	char alias[IFNAMSIZ]; /* what somebody has noted at it, or the beginning of that */
+	bool up;              /* an administrator wants it up */
 	bool carrier;
 	uint32_t mtu;
 	uint8_t mac[6];
@@ -36,6 +37,7 @@ int netif_set_mtu(const char *name, uint32_t mtu);
 int netif_set_up(const char *name);
 uint32_t netif_speed(const char *name); /* megabits a second; 0: unknown */
 int netif_remove(int ifindex);
+int netif_set_alias(int ifindex, const char *alias); /* shorter than IFNAMSIZ */
 
 /*
  * Enters a network namespace: a name below /run/netns, or a path. Logs what is wrong.

@@ -5,7 +5,6 @@
  */
 #include "driver/options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/log.h"
+#include "lib/program.h"
 
 #define MTU_MIN 68
 #define MTU_MAX 65535
@@ -76,23 +76,6 @@ static bool complain(const char *format, const char *text)
 	/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral) */
 	fprintf(stderr, "%s'%s'\n", format, text);
 	return false;
-}
-
-static bool parse_number(const char *text, const char *option, unsigned int least, unsigned int most,
-			 unsigned int *number)
-{
-	unsigned long value;
-	char *end;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno || end == text || *end || text[0] == '-' || value < least || value > most) {
-		fprintf(stderr, "lasthop-driver: --%s takes a number from %u to %u, not '%s'\n", option, least, most,
-			text);
-		return false;
-	}
-	*number = (unsigned int)value;
-	return true;
 }
 
 /* Cuts argv's string in two. */
@@ -176,7 +159,7 @@ int options_parse(struct options *options, int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct driver_config *config = &options->config;
-	unsigned int number;
+	uint64_t number;
 	bool ok = true;
 	int option;
 
@@ -197,10 +180,12 @@ int options_parse(struct options *options, int argc, char **argv)
 			config->netns = *optarg ? optarg : NULL;
 			break;
 		case 'q':
-			ok = parse_number(optarg, "queues", 1, DRIVER_QUEUES_MAX, &config->queues);
+			ok = program_parse_number(optarg, "queues", 1, DRIVER_QUEUES_MAX, &number);
+			config->queues = (unsigned int)number;
 			break;
 		case 'm':
-			ok = parse_number(optarg, "mtu", MTU_MIN, MTU_MAX, &config->mtu);
+			ok = program_parse_number(optarg, "mtu", MTU_MIN, MTU_MAX, &number);
+			config->mtu = (unsigned int)number;
 			break;
 		case 'o':
 			ok = parse_pair(config, optarg);
@@ -215,7 +200,7 @@ int options_parse(struct options *options, int argc, char **argv)
 			options->sandbox = false;
 			break;
 		case 'v':
-			ok = parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
+			ok = program_parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
 			options->log_level = ok ? (int)number : LOG_INFO;
 			break;
 		case 'V':

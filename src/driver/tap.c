@@ -4,8 +4,9 @@
  * that virtqueues have, so a buffer of the pool goes through as it is, in both directions, and offloads stay offloads.
  *
  * The device is made if it does not exist, and stays when we end: whoever has addresses and routes on it finds them as
- * they were when we are back. It has carrier while its port is served: the kernel takes that away by itself
- * when the last descriptor is closed, however we die.
+ * they were when we are back. One that we made has an alias that says so, and only such a one is removed. It has
+ * carrier while its port is served: the kernel takes that away by itself when the last descriptor is closed, however we
+ * die.
  *
  * This is the example for new kinds. What it shows: open takes what needs privilege and finds out what the device can
  * do; bind tells the device what was negotiated; rx and tx are nothing but the kernel's calls, with a look at the
@@ -36,6 +37,7 @@
 #define TO_SIZE     4096
 #define PIECES_MAX  64
 #define FROM_SIZE_S "65568"
+#define ALIAS       "lasthop"
 
 _Static_assert(FROM_SIZE <= 65568, "as the help says");
 
@@ -137,6 +139,15 @@ static int tap_open_queues(struct driver_device *dev, const struct netif *before
 	return 0;
 }
 
+/* The device is there now, and was not before. */
+static int tap_note_maker(const char *name)
+{
+	struct netif netif;
+	int err = netif_find(name, &netif);
+
+	return err ? err : netif_set_alias(netif.ifindex, ALIAS);
+}
+
 static int tap_open(struct driver_device *dev)
 {
 	const char *name = dev->config->device, *up = driver_option(dev->config, "up", "yes");
@@ -156,6 +167,8 @@ static int tap_open(struct driver_device *dev)
 	err = netif.tun_queues > 0 ? -EBUSY : tap_open_queues(dev, &netif);
 	if (err)
 		return tap_complain(dev, err);
+	if (!netif.ifindex && tap_note_maker(name))
+		log_warn("TAP %s: it could not be noted that it is ours: it will have to be removed by hand", name);
 	/* Nobody shall send before somebody listens. */
 	ioctl(dev->queues[0].fd, TUNSETCARRIER, &off);
 	if (ioctl(dev->queues[0].fd, TUNSETPERSIST, 1) < 0)
@@ -255,19 +268,44 @@ static int tap_tx(struct driver_queue *queue, struct driver_frame *frames, unsig
 	return (int)n;
 }
 
+/*
+ * Whether somebody else has it open. The kernel tells that only of a device with several queues; one that has a single
+ * queue cannot be opened twice.
+ */
+static bool tap_is_used(const char *name, const struct netif *netif)
+{
+	int fd = netif->tun_queues > 0 ? -EBUSY : tap_open_queue(name, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EBUSY;
+}
+
+/* It may have been somebody's who gave it to us by mistake, or whom we never got it from: a VM's, a VPN's. */
 static int tap_remove(const struct driver_config *config)
 {
+	const char *name = config->device;
 	struct netif netif;
-	int err = netif_find(config->device, &netif);
+	int err = netif_find(name, &netif);
 
+	if (err == -ENODEV)
+		return err;
 	if (!err && strcmp(netif.kind, "tun") != 0) {
-		log_error("%s is no TAP device: it is left alone", config->device);
+		log_error("%s is no TAP device: it is left alone", name);
 		return -EINVAL;
+	}
+	if (!err && strcmp(netif.alias, ALIAS) != 0) {
+		log_info("TAP %s was not made by a driver, as its alias would say: it is left alone", name);
+		return 0;
+	}
+	if (!err && tap_is_used(name, &netif)) {
+		log_error("TAP %s: another process has it open: it is left alone", name);
+		return -EBUSY;
 	}
 	if (!err)
 		err = netif_remove(netif.ifindex);
-	if (err && err != -ENODEV)
-		log_error("TAP %s cannot be removed: %s", config->device, strerror(-err));
+	if (err)
+		log_error("TAP %s cannot be removed: %s", name, strerror(-err));
 	return err;
 }
 

@@ -28,16 +28,8 @@
 
 static int printf_like(2, 0) prog_print(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	char text[LOG_LINE_MAX];
-	int length;
-
 	(void)level;
-	if (!log_enabled(LOG_DEBUG))
-		return 0;
-	length = vsnprintf(text, sizeof(text), format, arguments);
-	while (length > 0 && length < (int)sizeof(text) && text[length - 1] == '\n')
-		text[--length] = '\0';
-	log_debug("%s", text);
+	log_write_va(LOG_DEBUG, format, arguments);
 	return 0;
 }
 

@@ -14,7 +14,6 @@
 #include "lib/clock.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,6 +144,19 @@ void log_write(int level, const char *format, ...)
 	va_start(args, format);
 	log_line(level, 0, format, args);
 	va_end(args);
+}
+
+void log_write_va(int level, const char *format, va_list args)
+{
+	char text[LOG_LINE_MAX];
+	int length;
+
+	if (!log_enabled(level))
+		return;
+	length = min(vsnprintf(text, sizeof(text), format, args), (int)sizeof(text) - 1);
+	while (length > 0 && text[length - 1] == '\n')
+		text[--length] = '\0';
+	log_write(level, "%s", length < 0 ? "" : text);
 }
 
 static bool log_limit_take(struct log_limit *limit)

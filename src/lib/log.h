@@ -14,6 +14,7 @@
 
 #include "lib/compiler.h"
 
+#include <stdarg.h>
 #include <stdint.h>
 
 #define LOG_LINE_MAX 1024
@@ -35,6 +36,9 @@ void log_set_level(int level);
 bool log_enabled(int level);
 
 void log_write(int level, const char *format, ...) printf_like(2, 3);
+
+/* For a library that has its own idea of lines: the newlines at the end are not written. */
+void log_write_va(int level, const char *format, va_list args) printf_like(2, 0);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_WARN, __VA_ARGS__)

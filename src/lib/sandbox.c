@@ -48,6 +48,15 @@ static int sandbox_failed(const char *step, const char *advice)
 	return -error;
 }
 
+/* Who started us may want us to die with it: the kernel forgets that when user or privileges change. */
+static int sandbox_death_signal(void)
+{
+	int signo = 0;
+
+	prctl(PR_GET_PDEATHSIG, &signo);
+	return signo;
+}
+
 static int sandbox_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -67,12 +76,14 @@ static int sandbox_user_namespace(void)
 {
 	unsigned int uid = geteuid();
 	unsigned int gid = getegid();
+	int death_signal = sandbox_death_signal();
 	char map[64];
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		return sandbox_failed("new user namespace", "run as root, or allow them (sysctl "
 							    "kernel.unprivileged_userns_clone=1, "
 							    "user.max_user_namespaces>0)");
+	prctl(PR_SET_PDEATHSIG, death_signal);
 	/* The kernel lets us map a group only once it is sure that we cannot drop one. */
 	if (sandbox_write("/proc/self/setgroups", "deny") < 0)
 		return sandbox_failed("/proc/self/setgroups", "is /proc mounted?");
@@ -205,6 +216,7 @@ static int sandbox_drop_capabilities(void)
 
 int sandbox_drop_privilege(uid_t uid, gid_t gid)
 {
+	int death_signal = sandbox_death_signal();
 	int error;
 
 	/* Needs a capability to drop them; without it the set is not ours to use anyway. */
@@ -218,6 +230,7 @@ int sandbox_drop_privilege(uid_t uid, gid_t gid)
 	error = sandbox_drop_capabilities();
 	if (error != 0)
 		return error;
+	prctl(PR_SET_PDEATHSIG, death_signal);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return sandbox_failed("no_new_privs", "the kernel is older than 3.5");
 	return 0;

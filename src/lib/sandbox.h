@@ -42,7 +42,8 @@ int sandbox_enter_removed(void) must_check;
 
 /*
  * Becomes `uid` and `gid` for good, without supplementary groups, and gives up all capabilities.
- * A process that is not root keeps its ids whatever is asked for, and gives up the rest.
+ * A process that is not root keeps its ids whatever is asked for, and gives up the rest. The signal
+ * that comes when its parent dies is kept.
  */
 int sandbox_drop_privilege(uid_t uid, gid_t gid) must_check;
 

@@ -58,12 +58,12 @@ int shm_create(struct shm *shm, const char *dir, const char *name, size_t size, 
 		error = shm_map(shm, fd, size, PROT_READ | PROT_WRITE);
 	if (error == 0 && rename(temporary, path) < 0)
 		error = -errno;
+	/* Whoever gets hold of us later cannot make the file shorter, under readers that would die of that. */
+	close(fd);
+	shm->fd = -1;
 	if (error != 0) {
 		unlink(temporary);
-		if (shm->base != NULL)
-			shm_close(shm);
-		else
-			close(fd);
+		shm_close(shm);
 	}
 	return error;
 }
@@ -102,7 +102,8 @@ void shm_close(struct shm *shm)
 	if (shm->base == NULL)
 		return;
 	munmap(shm->base, shm->size);
-	close(shm->fd);
+	if (shm->fd >= 0)
+		close(shm->fd);
 	shm->base = NULL;
 	shm->size = 0;
 	shm->fd = -1;

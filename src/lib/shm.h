@@ -16,14 +16,15 @@
 struct shm {
 	void *base;
 	size_t size;
-	int fd;
+	int fd; /* who made it has -1: none */
 };
 
 /*
  * Creates `dir`/`name` of `size` zero bytes with permissions `mode`, replacing one that is there;
  * those who have the old one mapped keep it. Its blocks are allocated: writing cannot fail later.
  * It appears under its name with its size and permissions, but not filled: its first words should
- * say when it is.
+ * say when it is. The caller keeps no descriptor of it, so its size stays what it is if the caller may not open it
+ * again.
  */
 int shm_create(struct shm *shm, const char *dir, const char *name, size_t size, mode_t mode) must_check;
 

@@ -14,6 +14,7 @@
  */
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/program.h"
 #include "lib/sandbox.h"
 #include "observer/sched_tables.h"
 #include "observer/seccomp_filter.h"
@@ -23,12 +24,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,21 +54,6 @@ struct options {
 	int log_level;
 };
 
-static bool parse_number(const char *text, const char *option, int most, int *number)
-{
-	char *end;
-	long value;
-
-	errno = 0;
-	value = strtol(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || value < 0 || value > most) {
-		fprintf(stderr, "lasthop-observer: --%s takes a number from 0 to %d, not '%s'\n", option, most, text);
-		return false;
-	}
-	*number = (int)value;
-	return true;
-}
-
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
@@ -83,6 +66,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
+	uint64_t number;
 	bool ok = true;
 	int option;
 
@@ -90,7 +74,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 	while (ok && (option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		switch (option) {
 		case 's':
-			ok = parse_number(optarg, "socket-fd", INT_MAX, &options->sock);
+			ok = program_parse_number(optarg, "socket-fd", 0, INT_MAX, &number);
+			options->sock = (int)number;
 			break;
 		case 'u':
 			options->user = optarg;
@@ -99,7 +84,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->sandbox = false;
 			break;
 		case 'v':
-			ok = parse_number(optarg, "log-level", LOG_DEBUG, &options->log_level);
+			ok = program_parse_number(optarg, "log-level", LOG_ERROR, LOG_DEBUG, &number);
+			options->log_level = (int)number;
 			break;
 		case 'V':
 			puts("lasthop-observer " LASTHOP_VERSION);
@@ -140,18 +126,6 @@ static void close_others(int sock)
 	close_range((unsigned int)max(sock, STDERR_FILENO) + 1, UINT_MAX, 0);
 }
 
-/* One a slot, and a few. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_warn("the limit of open descriptors stays low: %s", strerror(errno));
-}
-
 #ifdef SANITIZED
 static bool is_confined;
 int __lsan_is_turned_off(void);
@@ -165,59 +139,31 @@ int __lsan_is_turned_off(void)
 
 static bool enter_sandbox(const struct options *options)
 {
-	const struct passwd *user = NULL;
-	uid_t uid = getuid();
-	gid_t gid = getgid();
-	int death_signal = 0;
+	static const char *const usual[] = {"lasthop", "nobody", NULL};
+	uid_t uid;
+	gid_t gid;
 
 	if (!options->sandbox) {
 		log_warn("runs without a sandbox");
 		return true;
 	}
-	if (uid == 0) {
-		user = getpwnam(options->user != NULL ? options->user : "lasthop");
-		if (user == NULL && options->user == NULL)
-			user = getpwnam("nobody");
-		if (user == NULL) {
-			log_error("there is no user '%s': name another with --user",
-				  options->user != NULL ? options->user : "nobody");
-			return false;
-		}
-		uid = user->pw_uid;
-		gid = user->pw_gid;
-	}
-	/* Who started us may want us to die with it: the kernel forgets that when the user changes. */
-	prctl(PR_GET_PDEATHSIG, &death_signal);
-	if (sandbox_drop_privilege(uid, gid) != 0)
+	if (!program_find_user(options->user, usual, &uid, &gid) || sandbox_drop_privilege(uid, gid) != 0)
 		return false;
-	prctl(PR_SET_PDEATHSIG, death_signal);
 #ifdef SANITIZED
 	is_confined = true;
 #endif
 	return sandbox_seccomp(seccomp_observer, ARRAY_SIZE(seccomp_observer), SANDBOX_KILL) == 0;
 }
 
-struct end_signals {
-	struct loop_signals signals;
-	struct loop *loop;
-};
-
-static void signal_caught(struct loop_signals *signals, int signo)
-{
-	(void)signo;
-	loop_stop(container_of(signals, struct end_signals, signals)->loop);
-}
-
 static int run(const struct options *options, struct sched_tables *tables)
 {
-	static const int signos[] = {SIGTERM, SIGINT, 0};
 	static struct loop loop;
 	static struct watches watches;
-	struct end_signals end = {.signals = {.caught = signal_caught}, .loop = &loop};
+	struct program_end end;
 	int error = loop_init(&loop);
 
 	if (error == 0)
-		error = loop_signals_add(&loop, &end.signals, signos);
+		error = program_end_by_signals(&end, &loop);
 	if (error == 0 && !enter_sandbox(options))
 		error = -EPERM;
 	if (error == 0)
@@ -245,7 +191,8 @@ int main(int argc, char **argv)
 	if (!take_socket(options.sock))
 		return EXIT_USAGE;
 	close_others(options.sock);
-	raise_descriptor_limit();
+	/* One a slot, and a few. */
+	program_raise_descriptor_limit();
 	if (sched_tables_open(&tables) != 0)
 		return OBSERVER_EXIT_NOT_PERMITTED;
 	status = run(&options, &tables);

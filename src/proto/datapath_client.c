@@ -51,12 +51,13 @@ static int client_wait(struct datapath_client *client, short events, uint64_t de
 		uint64_t now = clock_now_ns();
 		int n;
 
-		if (now >= deadline_ns)
-			return client_lost(client);
-		n = poll(&pollfd, 1, (int)((deadline_ns - now) / NS_PER_MS) + 1);
+		/* Also when time is over: it may have been this process that was kept from looking. */
+		n = poll(&pollfd, 1, now < deadline_ns ? (int)((deadline_ns - now) / NS_PER_MS) + 1 : 0);
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
+			return client_lost(client);
+		if (now >= deadline_ns)
 			return client_lost(client);
 	}
 }

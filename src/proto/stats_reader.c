@@ -116,28 +116,37 @@ bool stats_reader_is_stale(const struct stats_reader *reader)
 	return shm_is_stale(&reader->shm);
 }
 
-int stats_reader_directory(const struct stats_reader *reader, uint32_t port, struct stats_directory *entry)
+/*
+ * A copy of `size` bytes that somebody may be writing, as they were at one time: the first of their words is odd
+ * meanwhile, and another afterwards. 0, or -EAGAIN: it was written again and again.
+ */
+static int copy_settled(void *copy, const void *shared, size_t size)
 {
-	const struct stats_directory *shared;
+	const uint64_t *sequence = shared;
 
-	if (port >= reader->ports_max)
-		return -ENOENT;
-	shared = &reader->directory[port];
 	for (unsigned int i = 0; i < DIRECTORY_TRIES; i++) {
-		uint64_t before = load_acquire(&shared->sequence);
+		uint64_t before = load_acquire(sequence);
 
 		if (before & 1) {
 			cpu_relax();
 			continue;
 		}
-		memcpy(entry, shared, sizeof(*entry));
+		memcpy(copy, shared, size);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (load_relaxed(&shared->sequence) != before)
-			continue;
-		entry->name[sizeof(entry->name) - 1] = '\0';
-		return entry->used ? 0 : -ENOENT;
+		if (load_relaxed(sequence) == before)
+			return 0;
 	}
 	return -EAGAIN;
+}
+
+int stats_reader_directory(const struct stats_reader *reader, uint32_t port, struct stats_directory *entry)
+{
+	int error = port < reader->ports_max ? copy_settled(entry, &reader->directory[port], sizeof(*entry)) : -ENOENT;
+
+	if (error != 0)
+		return error;
+	entry->name[sizeof(entry->name) - 1] = '\0';
+	return entry->used ? 0 : -ENOENT;
 }
 
 int stats_reader_find(const struct stats_reader *reader, const char *name)
@@ -153,28 +162,14 @@ int stats_reader_find(const struct stats_reader *reader, const char *name)
 
 int stats_reader_driver(const struct stats_reader *reader, uint32_t port, struct stats_driver *entry)
 {
-	const struct stats_driver *shared;
+	int error = port < reader->ports_max ? copy_settled(entry, &reader->drivers[port], sizeof(*entry)) : -ENOENT;
 
-	if (port >= reader->ports_max)
-		return -ENOENT;
-	shared = &reader->drivers[port];
-	for (unsigned int i = 0; i < DIRECTORY_TRIES; i++) {
-		uint64_t before = load_acquire(&shared->sequence);
-
-		if (before & 1) {
-			cpu_relax();
-			continue;
-		}
-		memcpy(entry, shared, sizeof(*entry));
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (load_relaxed(&shared->sequence) != before)
-			continue;
-		entry->kind[sizeof(entry->kind) - 1] = '\0';
-		entry->device[sizeof(entry->device) - 1] = '\0';
-		entry->mode[sizeof(entry->mode) - 1] = '\0';
-		return 0;
-	}
-	return -EAGAIN;
+	if (error != 0)
+		return error;
+	entry->kind[sizeof(entry->kind) - 1] = '\0';
+	entry->device[sizeof(entry->device) - 1] = '\0';
+	entry->mode[sizeof(entry->mode) - 1] = '\0';
+	return 0;
 }
 
 static void add_words(void *sum, const void *shared, size_t size)

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "virtio/vq_driver_internal.h"
+
 /*
  * Where the event index is put to say "do not call": as far from the used index as can be. The
  * device may be a ring's size ahead of us, or not have thought of calling us for that much yet.
@@ -206,23 +208,18 @@ static int write_chain(struct vq_driver_split *vq, const struct vq_buffer *buffe
 		       uint32_t tag, bool prepared)
 {
 	unsigned int count = out + in;
-	bool indirect = count > 1 && count <= vq->indirect.entries;
+	bool indirect;
+	int error = vq_chain_check(count, vq->indirect.entries, vq->ring.size, vq->free_count, &indirect);
 	struct vq_driver_chain *chain;
-	uint64_t writable = 0;
 	uint16_t head;
 
-	if (count == 0 || (!indirect && count > vq->ring.size))
-		return -EINVAL;
-	if (vq->free_count < (indirect ? 1 : count))
-		return -ENOSPC;
+	if (error)
+		return error;
 
 	head = indirect ? write_indirect(vq, buffers, out, count) : write_direct(vq, buffers, out, count);
-	for (unsigned int i = out; i < count; i++)
-		writable += buffers[i].len;
-
 	chain = &vq->chains[head];
 	chain->tag = tag;
-	chain->writable = (uint32_t)min(writable, (uint64_t)UINT32_MAX);
+	chain->writable = vq_chain_writable(buffers, out, count);
 	chain->count = (uint16_t)(indirect ? 1 : count);
 	chain->prepared = prepared;
 	chain->indirect = indirect;

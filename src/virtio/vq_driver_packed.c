@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "virtio/vq_driver_internal.h"
+
 int vq_driver_packed_init(struct vq_driver_packed *vq, const struct vring_packed *ring,
 			  const struct vq_driver_indirect *indirect, bool event_idx)
 {
@@ -225,23 +227,18 @@ static int make_chain(struct vq_driver_packed *vq, const struct vq_buffer *buffe
 		      uint32_t tag, bool prepared)
 {
 	unsigned int count = out + in;
-	bool indirect = count > 1 && count <= vq->indirect.entries;
+	bool indirect;
+	int error = vq_chain_check(count, vq->indirect.entries, vq->ring.size, vq->free_count, &indirect);
 	struct vq_driver_packed_desc *chain;
-	uint64_t writable = 0;
 	uint16_t head;
 
-	if (count == 0 || (!indirect && count > vq->ring.size))
-		return -EINVAL;
-	if (vq->free_count < (indirect ? 1 : count))
-		return -ENOSPC;
+	if (error)
+		return error;
 
 	head = indirect ? fill_indirect(vq, buffers, out, count) : fill_direct(vq, buffers, out, count);
-	for (unsigned int i = out; i < count; i++)
-		writable += buffers[i].len;
-
 	chain = &vq->descs[head];
 	chain->tag = tag;
-	chain->writable = (uint32_t)min(writable, (uint64_t)UINT32_MAX);
+	chain->writable = vq_chain_writable(buffers, out, count);
 	chain->count = (uint16_t)(indirect ? 1 : count);
 	chain->prepared = prepared;
 	chain->state = VQ_DRIVER_CHAIN_IDLE;

@@ -26,7 +26,7 @@ def bridge(domain):
 def test(lab):
     with Namespace("world") as world:
         world.run("ip", "tuntap", "add", "dev", "nic0", "mode", "tap", "vnet_hdr")
-        world.address("nic0", f"{WORLD}/24")
+        world.address("nic0", WORLD)
         single = "mq=off"
         switch = make_switch(lab, {"up": "", "a": "", "u1": single, "u2": single})
         domain = Qemu(lab, "domain", 9, [Nic(switch.socket("up")), TapNic("nic0")], namespace=world.name)
@@ -45,7 +45,7 @@ def test(lab):
         world.run("ping", "-c", "3", "-i", "0.2", "-W", "3", vm.address)
 
         step("TCP both ways")
-        world.spawn(lab, "iperf3", "iperf3", "-s")
+        lab.spawn("iperf3", world.inside("iperf3", "-s"))
         for direction in ("", "-R"):
             wait_for(lambda: vm.attempt(f"iperf3 -c {WORLD} -n 8M -i 0 {direction}", 60)[1] == 0, "iperf3 ends well")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A running switch and stations on its ports, for the tests of this directory.
 
-Not a test itself. $LASTHOP_BUILD names the build directory; everything else is in a temporary directory that goes away.
+Not a test itself. Makes the modules of tests/guests known besides: namespace. $LASTHOP_BUILD names the build directory; everything else is in a temporary directory that goes away.
 """
 
 import atexit
@@ -18,6 +18,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/guests"))
 BUILD = pathlib.Path(os.environ.get("LASTHOP_BUILD") or ROOT / "build").resolve()
 PATIENCE = 30  # seconds, for what must come but has no set time
 

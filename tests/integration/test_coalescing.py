@@ -7,8 +7,9 @@
 A veth without any offload is an uplink; the TAP device at the other port takes segments, as a VM does.
 """
 
-from networks import Driver, Space, cannot, driver_command
+from drivers import Driver, driver_command
 from running import Switch, expect, expect_equal, run_tests
+from namespace import Namespace, need_namespaces, veth
 
 SIZE = 20_000_000
 MTU = 1500
@@ -16,10 +17,8 @@ MTU = 1500
 
 def start(top, kind, *options):
     """A sender behind a veth and a driver domain, a receiver behind a TAP."""
-    sender, middle, receiver = Space("s"), Space("m"), Space("r")
-    middle.ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", sender.name)
-    middle.ip("link", "set", "near", "up")
-    sender.ip("link", "set", "far", "up")
+    sender, middle, receiver = Namespace("s"), Namespace("m"), Namespace("r")
+    veth(middle, "near", sender, "far")
     sender.no_offloads("far")
     switch = Switch(top, "uplink", "vm")
     drivers = [Driver(switch, "vm", "tap", "tap0", space=receiver),
@@ -83,5 +82,5 @@ def misspelt(_):
 
 
 if __name__ == "__main__":
-    cannot()
+    need_namespaces()
     run_tests(misspelt, merged, merged_af_xdp, switched_off)

@@ -6,8 +6,9 @@ import os
 import pathlib
 import time
 
-from networks import Driver, Space, cannot, counters, driver_command
+from drivers import Driver, counters, driver_command
 from running import Switch, expect, expect_equal, run_tests, wait_for
+from namespace import Namespace, need_namespaces, veth
 
 SIZE = 5_000_000
 
@@ -17,7 +18,7 @@ class Bench:
 
     def __init__(self, top):
         self.switch = Switch(top, "nic", "vm")
-        self.vm, self.host = Space("v"), Space("h")
+        self.vm, self.host = Namespace("v"), Namespace("h")
         self.drivers = [Driver(self.switch, "vm", "tap", "tap0", space=self.vm)]
         self.vm.address("tap0", "10.8.0.2")
 
@@ -61,9 +62,8 @@ def expect_confined(pid):
 
 def af_packet(top):
     """TCP both ways through a veth that DPDK drives with packet sockets"""
-    bench, other = Bench(top), Space("o")
-    bench.host.ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", other.name)
-    bench.host.ip("link", "set", "near", "up")
+    bench, other = Bench(top), Namespace("o")
+    veth(bench.host, "near", other, "far")
     # DPDK's packet sockets know no unfinished checksums.
     other.no_offloads("far")
     other.address("far", "10.8.0.1")
@@ -74,7 +74,7 @@ def af_packet(top):
     expect_asleep(pid, 0.05)
     # Larger than it takes: lost, and nothing stands still for it.
     bench.vm.ip("link", "set", "tap0", "mtu", 9000)
-    expect_equal(bench.vm.ping("10.8.0.1", size=4000), 0, "answers to what is too long")
+    expect_equal(bench.vm.ping("10.8.0.1", 3, size=4000), 0, "answers to what is too long")
     bench.vm.ip("link", "set", "tap0", "mtu", 1500)
     bench.vm.stream(other, "10.8.0.1", SIZE)
     expect("too-long" in bench.drivers[-1].stop(), "nothing said of frames that were too long")
@@ -123,5 +123,5 @@ def refused(top):
 
 
 if __name__ == "__main__":
-    cannot()
+    need_namespaces()
     run_tests(af_packet, tap, ring, refused)

@@ -17,43 +17,30 @@ import signal
 import subprocess
 
 from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+from namespace import Namespace, need_namespaces
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "100"))
 WARM_UP = 10  # rounds after which memory and descriptors are compared
 HANG_EVERY = 6
 CONTAINERS = 6  # a driver that dies too often is away for up to 5 s
 GROWTH_KB = 1024
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
-class Container:
-    """A network namespace with a TAP in it that a driver domain serves."""
+class Container(Namespace):
+    """With a TAP in it that a driver domain serves."""
 
     def __init__(self, number):
-        self.name = f"lhc{os.getpid()}-{number}"
+        super().__init__("c")
         self.port = f"tap{number}"
-        self.address = f"10.77.0.{number}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-
-    def run(self, *words, check=True):
-        return subprocess.run(["ip", "netns", "exec", self.name, *words], check=check, capture_output=True, text=True)
-
-    def begin(self, *words):
-        return subprocess.Popen(["ip", "netns", "exec", self.name, *words], stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL)
+        self.ipv4 = f"10.77.0.{number}"
 
     def configure(self):
-        self.run("ip", "addr", "add", f"{self.address}/24", "dev", "eth0")
-        self.run("ip", "link", "set", "eth0", "up")
+        self.address("eth0", self.ipv4)
 
     def reaches(self, other):
-        return self.run("ping", "-c", "1", "-W", "1", other.address, check=False).returncode == 0
-
-    def delete(self):
-        pids = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False).stdout
-        for pid in pids.split():
-            os.kill(int(pid), signal.SIGKILL)
-        subprocess.run(["ip", "netns", "del", self.name], check=False)
+        return self.ping(other.ipv4, wait=1) == 1
 
 
 def holdings(pid):
@@ -79,8 +66,8 @@ class Chaos:
         self.traffic = []
         for one, two in self.pairs:
             wait_for(lambda one=one, two=two: one.reaches(two), "the containers reach each other")
-            self.traffic += [two.begin("iperf3", "-s"), one.begin(
-                "sh", "-c", f"while :; do iperf3 -c {two.address} -t 5 -b 80M; sleep 0.2; done")]
+            self.traffic += [two.start("iperf3", "-s", **QUIET), one.start(
+                "sh", "-c", f"while :; do iperf3 -c {two.ipv4} -t 5 -b 80M; sleep 0.2; done", **QUIET)]
         self.core = self.switch.child("lasthop-core")
         self.frames = 0
         self.ends = dict.fromkeys((container.port for container in containers), 0)
@@ -171,7 +158,8 @@ def chaos(top):
         test.switch.stop()
     finally:
         for container in containers:
-            container.delete()
+            container.remove()
 
 
+need_namespaces()
 run_tests(chaos)

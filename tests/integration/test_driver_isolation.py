@@ -4,14 +4,16 @@
 
 import os
 import pathlib
+import pty
 import re
 import subprocess
+import sys
 
-import networks
-from networks import Driver, Space
+from drivers import Driver
 from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+from namespace import Namespace, need_namespaces
 
-networks.cannot()
+need_namespaces()
 
 
 def status_of(pid):
@@ -38,7 +40,7 @@ def shared_maps(pid):
 
 def confined(top):
     """a driver under traffic has neither privilege nor sight, nor anybody else's memory"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a", "b")
     stations = Stations(switch.socket("b"))
     driver = Driver(switch, "a", "tap", "lhtap", space=space)
@@ -80,10 +82,89 @@ def confined(top):
     stations.close()
     switch.stop()
 
+def terminal(top):
+    """of the terminal that it was started from a driver can read nothing"""
+    space = Space("a")
+    switch = Switch(top, "a")
+    master, slave = pty.openpty()
+    argv = [program("lasthop-driver"), "--port", switch.socket("a"), "--kind", "tap", "--device", "lhtap",
+            "--netns", space.name]
+    driver = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
+    try:
+        switch.wait_state("a", "up")
+        proc = pathlib.Path(f"/proc/{driver.pid}")
+        expect_equal(os.readlink(proc / "fd/0"), "/dev/null", "its input")
+        for fd in (1, 2):
+            flags = int(re.search(r"flags:\s+(\d+)", (proc / f"fdinfo/{fd}").read_text()).group(1), 8)
+            expect_equal(flags & os.O_ACCMODE, os.O_WRONLY, f"descriptor {fd}")
+        expect(b"queue pairs" in os.read(master, 65536), "what it says comes through")
+    finally:
+        driver.terminate()
+        driver.wait()
+    os.close(slave)
+    os.close(master)
+    switch.stop()
+
+
+# Takes the packet sockets of a process, and sends by each out of an interface that is not its device. Says how many
+# sockets, and what arrived.
+FORGE = """
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+PIDFD_OPEN, PIDFD_GETFD, SO_DOMAIN = 434, 438, 39
+class Address(ctypes.Structure):
+    _fields_ = [("family", ctypes.c_ushort), ("protocol", ctypes.c_ushort), ("index", ctypes.c_int),
+                ("hardware", ctypes.c_ushort), ("type", ctypes.c_ubyte), ("size", ctypes.c_ubyte),
+                ("mac", ctypes.c_ubyte * 8)]
+pid = int(sys.argv[1])
+watch = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
+watch.bind((sys.argv[3], 0x88b5))
+watch.settimeout(1)
+process, count, domain = libc.syscall(PIDFD_OPEN, pid, 0), 0, ctypes.c_int(0)
+to = Address(socket.AF_PACKET, socket.htons(0x88b5), socket.if_nametoindex(sys.argv[2]), 0, 0, 6)
+frame = b"\\xff" * 6 + bytes.fromhex("02000000000188b5") + b"forged" * 10
+for name in os.listdir(f"/proc/{pid}/fd"):
+    fd = libc.syscall(PIDFD_GETFD, process, int(name), 0)
+    if fd < 0 or not os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+        continue
+    # Not by a socket object: those of AF_XDP have no name to be asked for.
+    libc.getsockopt(fd, socket.SOL_SOCKET, SO_DOMAIN, ctypes.byref(domain), ctypes.byref(ctypes.c_uint(4)))
+    if domain.value == socket.AF_PACKET:
+        count += 1
+        # Without and with a net header in front, as PACKET_VNET_HDR wants one.
+        for data in (frame, bytes(10) + frame):
+            libc.sendto(fd, data, len(data), socket.MSG_DONTWAIT, ctypes.byref(to), ctypes.sizeof(to))
+try:
+    print(count, watch.recv(100)[14:20].decode())
+except socket.timeout:
+    print(count, "nothing")
+"""
+
+
+def forge(top, kind):
+    """What FORGE says of a driver of that kind."""
+    space = Space("a")
+    for name in ("lhv", "lhw"):
+        space.ip("link", "add", name, "type", "veth", "peer", "name", f"{name}1")
+        for end in ("", "1"):
+            space.ip("link", "set", name + end, "up")
+    switch = Switch(top, "a")
+    driver = Driver(switch, "a", kind, "lhv", space=space)
+    said = space.run(sys.executable, "-c", FORGE, driver.process.pid, "lhw", "lhw1").split()
+    driver.stop()
+    switch.stop()
+    return said
+
+
+def other_interfaces(top):
+    """an AF_XDP driver sends out of its device only; one with packet sockets does not, as the documentation says"""
+    expect_equal(forge(top, "af_packet"), ["1", "forged"], "af_packet: the documentation could say better of it")
+    expect_equal(forge(top, "af_xdp"), ["1", "nothing"], "af_xdp: packet sockets, and what they sent")
+
 
 def unconfined(top):
     """without the sandbox it says so, and works"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a")
     driver = Driver(switch, "a", "tap", "lhtap", "--no-sandbox", space=space)
     expect_equal(status_of(driver.process.pid)["Seccomp"], "0", "filter")
@@ -98,4 +179,4 @@ def jail(_top):
     expect(done.stdout.count("fails: ") > 50, done.stdout)
 
 
-run_tests(confined, unconfined, jail)
+run_tests(confined, terminal, other_interfaces, unconfined, jail)

@@ -6,18 +6,40 @@
 
 import contextlib
 
-import networks
-from networks import Driver, Space, counters, driver_command
+from drivers import Driver, counters, driver_command
 from running import Switch, expect, expect_equal, run_tests, wait_for
+from namespace import Namespace, need_namespaces, veth
 
-networks.cannot()
+need_namespaces()
+
+# Sends frames with a VLAN tag out of an interface; takes one that comes, and says what tag the kernel found in it.
+TAGGED = """
+import socket, struct, sys
+ETH_P_ALL, SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 3, 263, 8, 23
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+sock.bind((sys.argv[1], ETH_P_ALL))
+if sys.argv[2] == "send":
+    for _ in range(3):
+        sock.send(b"\\xff" * 6 + bytes.fromhex(sys.argv[3]) + struct.pack("!HHH", 0x8100, 7, 0x88b5) + b"lasthop" * 9)
+    sys.exit()
+sock.settimeout(20)
+print("ready", flush=True)
+while True:
+    frame, ancillary, _, _ = sock.recvmsg(2048, 256)
+    if frame[6:12] == bytes.fromhex(sys.argv[3]):
+        _, size, _, _, _, tci, _ = struct.unpack("IIIHHHH", ancillary[0][2])
+        print(tci, frame[12:14].hex(), frame[14:].rstrip(b"\\0") == b"lasthop" * 9)
+        break
+"""
 
 
 @contextlib.contextmanager
 def uplink(top, *options):
     """A TAP in one namespace, and the other end of a veth in another; the veth's near end is in a third."""
-    inside, near, outside = Space("a"), Space("b"), Space("c")
-    near.ip("link", "add", "lhnear", "type", "veth", "peer", "name", "lhfar", "netns", outside.name)
+    inside, near, outside = Namespace("a"), Namespace("b"), Namespace("c")
+    veth(near, "lhnear", outside, "lhfar", up=False)
     near.run("sysctl", "-q", "-w", "net.ipv6.conf.lhnear.disable_ipv6=1")
     near.ip("link", "set", "lhnear", "up")
     outside.address("lhfar", "10.73.0.2")
@@ -57,9 +79,9 @@ def tags(top):
     with uplink(top) as (_, inside, _, outside, _):
         for sender, out, receiver, into, mac in ((inside, "lhtap", outside, "lhfar", "02000000000a"),
                                                  (outside, "lhfar", inside, "lhtap", "02000000000b")):
-            listener = receiver.begin("python3", "-c", networks.TAGGED, into, "take", mac)
+            listener = receiver.start("python3", "-c", TAGGED, into, "take", mac)
             expect_equal(listener.stdout.readline(), "ready\n", "the receiver")
-            sender.run("python3", "-c", networks.TAGGED, out, "send", mac)
+            sender.run("python3", "-c", TAGGED, out, "send", mac)
             expect_equal(listener.communicate(timeout=30)[0], "7 88b5 True\n", "tag, type and payload")
 
 
@@ -90,8 +112,8 @@ def down(top):
 
 def starts_down(top):
     """an interface that is down when the driver comes is served as soon as it is up"""
-    near, outside = Space("b"), Space("c")
-    near.ip("link", "add", "lhnear", "type", "veth", "peer", "name", "lhfar", "netns", outside.name)
+    near, outside = Namespace("b"), Namespace("c")
+    veth(near, "lhnear", outside, "lhfar", up=False)
     outside.address("lhfar", "10.73.0.2")
     switch = Switch(top, "up")
     driver = Driver(switch, "up", "af_packet", "lhnear", space=near, wait=False)

@@ -10,17 +10,17 @@ import signal
 import socket
 import time
 
-import networks
-from networks import Driver, Space, counters, driver_command
+from drivers import Driver, counters, driver_command
 from running import Switch, expect, expect_equal, run_tests, wait_for
+from namespace import Namespace, Stream, need_namespaces
 
-networks.cannot()
+need_namespaces()
 
 
 @contextlib.contextmanager
 def two(top, *options, ports=("a", "b")):
     """Two namespaces with a TAP each, on two ports of a switch, that have addresses."""
-    spaces = [Space("a"), Space("b")]
+    spaces = [Namespace("a"), Namespace("b")]
     switch = Switch(top, *ports)
     drivers = [Driver(switch, "ab"[i], "tap", "lhtap", *options, space=spaces[i]) for i in (0, 1)]
     for i, space in enumerate(spaces):
@@ -63,7 +63,7 @@ def frames(top):
 
 def queues(top):
     """several queues, and fewer at the port than asked for"""
-    spaces = [Space("a"), Space("b")]
+    spaces = [Namespace("a"), Namespace("b")]
     switch = Switch(top, "a,queues=2", "b")
     drivers = [Driver(switch, "a", "tap", "lhtap", "--queues", 2, space=spaces[0]),
                Driver(switch, "b", "tap", "lhtap", "--queues", 3, space=spaces[1])]
@@ -71,11 +71,10 @@ def queues(top):
     expect_equal(spaces[1].link("lhtap")["linkinfo"]["info_data"].get("numqueues"), 1, "queues of the second TAP")
     for i, space in enumerate(spaces):
         space.address("lhtap", f"10.73.0.{i + 1}")
-    pairs = [spaces[0].begin_stream(spaces[1], "10.73.0.2", 40 << 20)]
+    stream = Stream(spaces[0], spaces[1], "10.73.0.2", 40 << 20)
     # Of which the stream, on a machine that others use too, may cost some their room (see frames()).
     expect(spaces[1].ping("10.73.0.1", 20) > 5, "hardly an answer beside a stream")
-    for pair in pairs:
-        spaces[0].end_stream(*pair)
+    stream.end()
     for driver in drivers:
         driver.stop()
     switch.stop()
@@ -114,12 +113,12 @@ def carrier(top):
 def killed(top):
     """kill -9 under TCP: the next driver finds the device as it was, and the connection goes on"""
     with two(top) as (switch, spaces, drivers):
-        server, client = spaces[0].begin_stream(spaces[1], "10.73.0.2", 40 << 20, 0.02)
+        stream = Stream(spaces[0], spaces[1], "10.73.0.2", 40 << 20, 0.02)
         for i in range(8):
-            server.stdout.readline()
+            stream.wait_progress()
             drivers[i % 2].kill()
             drivers[i % 2].again()
-        spaces[0].end_stream(server, client)
+        stream.end()
         spaces[0].all_answered("10.73.0.2", 5)
         del switch
 
@@ -127,7 +126,7 @@ def killed(top):
 def stopped(top):
     """a driver that stands still harms nobody else, and goes on"""
     with two(top, ports=("a", "b", "c")) as (switch, spaces, drivers):
-        third = Space("c")
+        third = Namespace("c")
         driver = Driver(switch, "c", "tap", "lhtap", space=third)
         third.address("lhtap", "10.73.0.3")
         drivers[1].process.send_signal(signal.SIGSTOP)
@@ -170,7 +169,7 @@ def too_long(top):
 
 def refused(top):
     """what cannot be had is said with what to do, and the exit status"""
-    space = Space("a")
+    space = Namespace("a")
     switch = Switch(top, "a", "b")
 
     def fails(status, text, *words):
@@ -195,20 +194,66 @@ def refused(top):
     other = Driver(switch, "b", "tap", "lhone", "--queues", 2, space=space)
     expect("one queue is used" in other.log(), other.log())
     other.stop()
-    # Removed, which takes no port; twice is as good; but nothing that is no TAP.
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhone", "--netns", space.name)[0], 0)
-    expect_equal(space.link("lhone"), None, "a removed TAP")
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhone", "--netns", space.name)[0], 0)
-    expect_equal(driver_command("--remove", "--kind", "tap", "--device", "lhveth", "--netns", space.name)[0], 3)
-    expect(space.link("lhveth"), "a veth was removed")
+    # A FIFO that nobody writes to holds nobody.
+    os.mkfifo(f"{top}/fifo")
+    fails(3, "must be one", "--kind", "tap", "--device", "lhtap", "--netns", f"{top}/fifo")
+    os.unlink(f"{top}/fifo")
     expect("LOWER_UP" in space.link("lhtap")["flags"], "the first one's TAP")
     driver.stop()
     switch.stop()
 
 
+def removed(top):
+    """what a driver made is removed, which takes no port; nothing of anybody else's is"""
+    space = Space("a")
+    switch = Switch(top, "a", "b")
+
+    def remove(device):
+        return driver_command("--remove", "--kind", "tap", "--device", device, "--netns", space.name)
+
+    driver = Driver(switch, "a", "tap", "lhtap", space=space)
+    # Such as a second driver that was to have it would leave behind.
+    status, _, errors = remove("lhtap")
+    expect_equal((status, "another process" in errors), (3, True), f"a TAP that is in use: {errors}")
+    expect("LOWER_UP" in space.link("lhtap")["flags"], "a TAP that is in use was removed")
+    driver.stop()
+    expect_equal(remove("lhtap")[0], 0, "removed")
+    expect_equal(space.link("lhtap"), None, "a removed TAP")
+    expect_equal(remove("lhtap")[0], 0, "removed once more")
+
+    # Lent to us, and a VPN's, and no TUN device at all; in use by a single queue, whatever is noted there.
+    space.ip("tuntap", "add", "lhlent", "mode", "tap", "multi_queue")
+    space.ip("tuntap", "add", "lhvpn", "mode", "tun")
+    space.ip("tuntap", "add", "lhone", "mode", "tap")
+    space.ip("link", "add", "lhveth", "type", "veth", "peer", "name", "lhveth1")
+    lent = Driver(switch, "a", "tap", "lhlent", space=space)
+    one = Driver(switch, "b", "tap", "lhone", space=space)
+    space.ip("link", "set", "lhone", "alias", "lasthop")
+    expect_equal(remove("lhone")[0], 3, "in use")
+    lent.stop()
+    one.stop()
+    expect_equal(remove("lhlent")[0], 0, "of somebody who made it")
+    expect_equal(remove("lhvpn")[0], 0, "no TAP, but a TUN device")
+    expect_equal(remove("lhveth")[0], 3, "no TUN device")
+    for device in ("lhlent", "lhvpn", "lhone", "lhveth"):
+        expect(space.link(device), f"{device} was removed")
+    switch.stop()
+
+
+def restless(top):
+    """who has the device and changes it all the time does not fill the log"""
+    with two(top) as (_, spaces, drivers):
+        for mtu in range(1200, 1400):
+            spaces[0].ip("link", "set", "lhtap", "mtu", mtu)
+        spaces[0].ip("link", "set", "lhtap", "mtu", 1500)
+        spaces[0].all_answered("10.73.0.2", 3)
+        lines = drivers[0].log().count("MTU is")
+        expect(1 <= lines < 40, f"{lines} lines about 201 changes")
+
+
 def no_port(top):
     """there is no port, or not lasthop behind it"""
-    space = Space("a")
+    space = Namespace("a")
     path = f"{top}/nobody.sock"
     words = ("--port", path, "--kind", "tap", "--device", "lhtap", "--netns", space.name)
     status, _, errors = driver_command(*words)
@@ -230,4 +275,4 @@ def no_port(top):
     expect("NO-CARRIER" in space.link("lhtap")["flags"], "a TAP that nobody serves has carrier")
 
 
-run_tests(frames, queues, mtu, carrier, killed, stopped, gone, too_long, refused, no_port)
+run_tests(frames, queues, mtu, carrier, killed, stopped, gone, too_long, refused, removed, restless, no_port)

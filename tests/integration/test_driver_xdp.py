@@ -13,11 +13,11 @@ import subprocess
 import sys
 import time
 
-import networks
-from networks import Driver, Space, driver_command
+from drivers import Driver, driver_command, end
 from running import Switch, expect, expect_equal, program, run_tests, wait_for
+from namespace import Namespace, Stream, need_namespaces, veth
 
-networks.cannot()
+need_namespaces()
 if "af_xdp" not in driver_command("--help")[1]:
     print("cannot exist here: lasthop-driver was built without af_xdp")
     sys.exit(77)
@@ -71,9 +71,8 @@ for _ in range(int(sys.argv[3])):
 """
 
 
-def veth(near, outside, queues=1):
-    near.ip("link", "add", "lhnear", "numrxqueues", queues, "numtxqueues", queues, "type", "veth", "peer", "name", "lhfar",
-            "netns", outside.name, "numrxqueues", queues, "numtxqueues", queues)
+def cable(near, outside, queues=1):
+    veth(near, "lhnear", outside, "lhfar", queues, up=False)
     near.run("sysctl", "-q", "-w", "net.ipv6.conf.lhnear.disable_ipv6=1")
     near.ip("link", "set", "lhnear", "up")
     outside.address("lhfar", "10.73.0.2")
@@ -82,8 +81,8 @@ def veth(near, outside, queues=1):
 @contextlib.contextmanager
 def uplink(top, *options, queues=1):
     """A TAP in one namespace, and the other end of a veth in another; the veth's near end is in a third."""
-    inside, near, outside = Space("a"), Space("b"), Space("c")
-    veth(near, outside, queues)
+    inside, near, outside = Namespace("a"), Namespace("b"), Namespace("c")
+    cable(near, outside, queues)
     switch = Switch(top, "a", f"up,queues={queues}")
     drivers = [Driver(switch, "a", "tap", "lhtap", space=inside),
                Driver(switch, "up", "af_xdp", "lhnear", "--queues", queues, "--log-level", 3, *options, space=near)]
@@ -104,10 +103,10 @@ def segments_off(space):
 
 def udp(sender, receiver, address, count=100):
     """How many of so many answers came."""
-    server = receiver.begin("python3", "-c", ECHO, "serve", address)
+    server = receiver.start("python3", "-c", ECHO, "serve", address)
     expect_equal(server.stdout.readline(), "ready\n", "the UDP server")
     got = int(sender.run("python3", "-c", ECHO, "ask", address, count))
-    networks.end(server)
+    end(server)
     return got
 
 
@@ -135,9 +134,9 @@ def frames(top):
             expect_equal(udp(inside, outside, "10.73.0.2"), 100, "UDP answers to the inside")
             inside.stream(outside, "10.73.0.2", 30 << 20)
             # Different flows, which the veth spreads over its queues.
-            pairs = [outside.begin_stream(inside, "10.73.0.1", 20 << 20)]
+            stream = Stream(outside, inside, "10.73.0.1", 20 << 20)
             outside.all_answered("10.73.0.1", 20)
-            outside.end_stream(*pairs[0])
+            stream.end()
             for _ in range(4):
                 outside.stream(inside, "10.73.0.1", 1 << 20)
             if queues > 1:
@@ -160,10 +159,10 @@ def checksums(top):
 def too_large(top):
     """segments that the sender did not cut are lost by name, and the log says what to do, which helps"""
     with uplink(top, "--option", "xdp-mode=generic") as (_, inside, _, outside, drivers):
-        server, client = outside.begin_stream(inside, "10.73.0.1", 8 << 20)
+        stream = Stream(outside, inside, "10.73.0.1", 8 << 20)
         wait_for(lambda: "turn segmentation offload off where they are sent" in drivers[1].log(), "a warning")
         segments_off(outside)
-        outside.end_stream(server, client)
+        stream.end()
         expect(re.search(r"\d+ frames lost: too-long", drivers[1].stop()), drivers[1].log())
 
 
@@ -192,14 +191,14 @@ def keep(top):
 def killed(top):
     """kill -9 under TCP: nothing stays on the device, and the next driver has it at once"""
     with uplink(top, queues=2) as (_, inside, near, outside, drivers):
-        server, client = inside.begin_stream(outside, "10.73.0.2", 20 << 20, 0.02)
+        stream = Stream(inside, outside, "10.73.0.2", 20 << 20, 0.02)
         for _ in range(5):
-            server.stdout.readline()
+            stream.wait_progress()
             drivers[1].kill()
             begun = time.monotonic()
             drivers[1].again()
             print(f"  back after {time.monotonic() - begun:.2f} s", flush=True)
-        inside.end_stream(server, client)
+        stream.end()
         inside.all_answered("10.73.0.2", 5)
         drivers[1].kill()
         wait_for(lambda: "xdp" not in near.link("lhnear"), "the program's end")
@@ -256,8 +255,8 @@ def down(top):
 
 def refused(top):
     """what cannot be had is said with what to do, and the exit status"""
-    near, outside = Space("b"), Space("c")
-    veth(near, outside, 2)
+    near, outside = Namespace("b"), Namespace("c")
+    cable(near, outside, 2)
     switch = Switch(top, "up,queues=2", "spare,queues=2", "one")
 
     def fails(status, text, *words, port="spare", around=()):
@@ -294,7 +293,7 @@ def refused(top):
     fails(3, "another lasthop-driver has this device", *device)
     switch.wait_state("up", "up")
     driver.stop()
-    squatter = near.begin("python3", "-c", SQUATTER, "lhnear")
+    squatter = near.start("python3", "-c", SQUATTER, "lhnear")
     expect_equal(squatter.stdout.readline(), "ready\n", "a socket of somebody else")
     fails(3, "another process has an AF_XDP socket", *device)
     squatter.kill()

@@ -9,9 +9,8 @@ import sys
 import threading
 import time
 
-import namespaces
-from namespaces import Namespace
 from running import Switch, expect, expect_equal, run_tests, wait_for
+from namespace import PREFIX, Namespace, command, need_namespaces
 
 SERVER = """
 import socket
@@ -48,9 +47,9 @@ class Conversation:
     """An established TCP connection with a line to and fro at every moment."""
 
     def __init__(self, client, server, address, seconds):
-        self.server = server.start(sys.executable, "-c", SERVER, stdout=-1, text=True)
+        self.server = server.start(sys.executable, "-c", SERVER)
         expect_equal(self.server.stdout.readline(), "ready\n", "the server")
-        self.client = client.start(sys.executable, "-c", CLIENT, address, seconds, stdout=-1, stderr=-1, text=True)
+        self.client = client.start(sys.executable, "-c", CLIENT, address, seconds, stderr=-1)
         expect_equal(self.client.stdout.readline(), "connected\n", "the client")
 
     def end(self):
@@ -102,14 +101,14 @@ def containers(top):
     switch.wait_state("a", "up")
     wait_for(lambda: a.ping("10.98.0.2"), "traffic again")
     switch.ok("port", "del", "a")
-    wait_for(lambda: not a.has("eth0"), "the TAP's removal")
-    expect(b.has("eth0"), "the other TAP")
+    wait_for(lambda: not a.link("eth0"), "the TAP's removal")
+    expect(b.link("eth0"), "the other TAP")
     switch.ok("port", "add", "--tap", "eth0", "--netns", a.name, "--name", "a", "--queues", "2", "--mtu", "1300")
     a.address("eth0", "10.98.0.1")
     wait_for(lambda: a.ping("10.98.0.2"), "traffic through the new one")
     expect_equal(switch.driver("a")["mtu"], 1300)
     switch.stop()
-    expect(not a.has("eth0") and not b.has("eth0"), "TAPs were left behind")
+    expect(not a.link("eth0") and not b.link("eth0"), "TAPs were left behind")
     a.remove()
     b.remove()
 
@@ -152,15 +151,15 @@ def hung(top):
 def missing(top):
     """a device, or its namespace, that comes later"""
     space, late = Namespace("m"), Namespace("late", make=False)
-    name = f"{namespaces.PREFIX}v"
+    name = f"{PREFIX}v"
     switch = Switch(top)
     status, _, errors = switch.cli("port", "add", "--af-packet", name, "--name", "v")
     expect(status == 0 and "could not have its device" in errors, f"port add: {status} {errors}")
     status, _, errors = switch.cli("port", "add", "--tap", "eth0", "--netns", late.name, "--name", "t")
     expect(status == 0 and "could not have its device" in errors, f"port add: {status} {errors}")
     wait_for(lambda: switch.driver("v")["restarts"] >= 6, "retries that are 3.2 s apart")
-    namespaces.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", space.name)
-    namespaces.run("ip", "link", "set", name, "up")
+    command("ip", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", space.name)
+    command("ip", "link", "set", name, "up")
     space.address("eth1", "10.98.0.1")
     begin = time.monotonic()
     switch.wait_state("v", "up")
@@ -178,18 +177,18 @@ def missing(top):
     space.ip("link", "set", "eth1", "up")
     switch.wait_state("v", "up")
     # It disappears under the driver, and comes back.
-    namespaces.run("ip", "link", "del", name)
+    command("ip", "link", "del", name)
     switch.wait_state("v", "down")
-    namespaces.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", space.name)
-    namespaces.run("ip", "link", "set", name, "up")
+    command("ip", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", space.name)
+    command("ip", "link", "set", name, "up")
     space.address("eth1", "10.98.0.1")
     switch.wait_state("v", "up")
     # The peer has another address now.
     late.ip("neigh", "flush", "all")
     wait_for(lambda: late.ping("10.98.0.1"), "traffic again")
     switch.stop()
-    expect_equal(namespaces.run("ip", "link", "show", name, check=False).returncode, 0, "a device that is not ours")
-    namespaces.run("ip", "link", "del", name)
+    command("ip", "link", "show", name)  # It is not ours: it stays.
+    command("ip", "link", "del", name)
     space.remove()
     late.remove()
 
@@ -199,7 +198,7 @@ def control_is_killed(top):
     switch, a, b = two_containers(top)
     pids = [switch.driver(name)["pid"] for name in "ab"]
     answers = []
-    pinger = threading.Thread(target=lambda: answers.append(a.ping("10.98.0.2", 20)))
+    pinger = threading.Thread(target=lambda: answers.append(a.ping("10.98.0.2", 20, interval=0.1)))
     pinger.start()
     for _ in range(2):
         time.sleep(0.4)
@@ -227,5 +226,5 @@ def core_is_killed(top):
     end(switch, a, b)
 
 
-namespaces.need_root()
+need_namespaces()
 run_tests(containers, killed, hung, missing, control_is_killed, core_is_killed)

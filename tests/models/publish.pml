@@ -5,11 +5,13 @@
  * done for whoever brings the turn. Claims: nobody publishes beside another; what is published is complete (no
  * buffer is shown before it was filled), in the order of tickets; the publications that the senders are told of cover
  * all of it, once each; once all senders are done everything is published although nobody ever waited. Tickets' places
- * are used again: there are fewer of them than senders.
+ * are used again: there are fewer of them than senders. And a sender gets its buffers back when its ticket is published, by
+ * whomever (datapath/hold.c): were the process killed at any time before, its packets would still be in its ring.
  *
  * Each place's state is exchanged, by its owner and by who brings the turn, so that one sees the other: with a look and
  * a store instead (EXCHANGE=0) a ticket may be forgotten. The used index is written before the turn goes on
- * (WRITE_FIRST), and no place is given away that is not published (BOUND).
+ * (WRITE_FIRST), and no place is given away that is not published (BOUND). Whoever has left its ticket to others looks
+ * from time to time whether the oldest ticket is a later one (HOLD); that is written behind the used index.
  *
  * model: -DSENDERS=3
  * model: -DSENDERS=4 -DPLACES=2
@@ -17,6 +19,7 @@
  * refuted: -DSENDERS=3 -DEXCHANGE=0
  * refuted: -DSENDERS=4 -DWRITE_FIRST=0
  * refuted: -DSENDERS=4 -DBOUND=0
+ * refuted: -DSENDERS=2 -DHOLD=0
  * compile: -DSAFETY -DCOLLAPSE -DMEMLIM=2048
  */
 #ifndef SENDERS
@@ -33,6 +36,9 @@
 #endif
 #ifndef BOUND
 #define BOUND 1
+#endif
+#ifndef HOLD
+#define HOLD 1
 #endif
 
 #define OPEN 0
@@ -112,8 +118,14 @@ proctype sender() {
 	fi;
 	if
 	:: was == TURN -> publish()
-	:: else -> skip
+	:: else ->
+		if
+		:: HOLD -> ticket_oldest > ticket -> skip
+		:: else -> skip
+		fi
 	fi;
+	/* txq_complete() */
+	assert(published > ticket);
 	finished++
 }
 

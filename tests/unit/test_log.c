@@ -54,6 +54,34 @@ static void test_levels(void **state)
 				    "unit: info: No such file or directory\n");
 }
 
+static void printf_like(1, 2) speak_as_library(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_write_va(LOG_INFO, format, args);
+	va_end(args);
+}
+
+static void speak_foreign(void)
+{
+	speak_as_library("line %d\n\n", 1);
+	speak_as_library("\n");
+	speak_as_library("%*s\n", 2 * LOG_LINE_MAX, "x");
+}
+
+static void test_foreign_lines(void **state)
+{
+	const char *third = "unit: info: \nunit: info: ";
+
+	(void)state;
+	capture(speak_foreign);
+	assert_int_equal(strncmp(logged, "unit: info: line 1\n", 19), 0);
+	assert_int_equal(strncmp(logged + 19, third, strlen(third)), 0);
+	assert_true(strlen(logged) <= 19 + 13 + LOG_LINE_MAX);
+	assert_int_equal(logged[strlen(logged) - 1], '\n');
+}
+
 static void speak_hostile(void)
 {
 	log_info("%s", "a\nunit: error: forged\x1b[2J\x7f");
@@ -163,8 +191,9 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_levels), cmocka_unit_test(test_hostile_bytes), cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_limit),  cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_levels),        cmocka_unit_test(test_hostile_bytes),
+		cmocka_unit_test(test_foreign_lines), cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_limit),         cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

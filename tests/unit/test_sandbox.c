@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -106,10 +107,13 @@ static int check_privilege(void *as_nobody)
 {
 	bool was_root = geteuid() == 0;
 	uid_t uids[3];
+	int death_signal = 0;
 
 	EXPECT(as_nobody == NULL || become_nobody() == 0);
+	EXPECT(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
 	EXPECT(sandbox_enter_root(dir) == 0);
 	EXPECT(sandbox_drop_privilege(NOBODY, NOBODY) == 0);
+	EXPECT(prctl(PR_GET_PDEATHSIG, &death_signal) == 0 && death_signal == SIGUSR1);
 	EXPECT(getresuid(&uids[0], &uids[1], &uids[2]) == 0);
 	if (was_root)
 		EXPECT(uids[0] == NOBODY && uids[1] == NOBODY && uids[2] == NOBODY);

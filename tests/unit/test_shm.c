@@ -48,6 +48,19 @@ static void test_write_read(void **state)
 	assert_int_equal(unit_next_fd(), next);
 }
 
+/* A reader dies if the file becomes shorter: who made it keeps nothing by which it could. */
+static void test_writer_has_no_descriptor(void **state)
+{
+	int next = unit_next_fd();
+	struct shm writer;
+
+	(void)state;
+	assert_int_equal(shm_create(&writer, dir, "stats", 10000, 0644), 0);
+	assert_int_equal(writer.fd, -1);
+	assert_int_equal(unit_next_fd(), next);
+	shm_close(&writer);
+}
+
 static int write_to_reader(void *arg)
 {
 	struct shm *reader = arg;
@@ -113,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_write_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_writer_has_no_descriptor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_cannot_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),

@@ -6,6 +6,7 @@
 #include "guest_ring.h"
 
 #include "datapath/forward.h"
+#include "datapath/hold.h"
 #include "frame.h"
 
 #define SIZE     1024u
@@ -173,12 +174,141 @@ static void bytes_are_bounded(void **state)
 	expect_no_loss(f);
 }
 
+/* Another sender has reserved a buffer and fills it: what comes behind it is not published yet. */
+static void begin_other(struct fixture *f, struct rxq_reservation *other)
+{
+	struct rxq *rxq = &f->dp.ports[1]->rxq[0];
+
+	assert_true(rxq_reserve_begin(rxq, other));
+	assert_int_equal(rxq_take(rxq, other, HEADER + 60), RXQ_TAKEN);
+	rxq_reserve_end(rxq, other);
+}
+
+static void send_small(struct fixture *f, unsigned int count)
+{
+	uint64_t address = write_frame(f, 100, 0);
+
+	for (unsigned int i = 0; i < count; i++) {
+		guest_desc(&f->sender, i, address, HEADER + f->frame.length, 0, 0);
+		guest_offer(&f->sender, (uint16_t)i);
+	}
+}
+
+static void expect_used(const struct fixture *f, unsigned int receiver, unsigned int sender)
+{
+	assert_int_equal(f->receiver.ring.used->idx, receiver);
+	assert_int_equal(f->sender.ring.used->idx, sender);
+}
+
+/* A kill at any time: what the sender was told to be gone the receiver has. */
+static void reversed_reservations(void **state)
+{
+	struct rxq_reservation *other = calloc(2, sizeof(*other));
+	struct fixture *f = *state;
+
+	assert_non_null(other);
+	begin_other(f, &other[0]);
+	send_small(f, 5);
+	assert_int_equal(turn(f), 5);
+	expect_used(f, 0, 0);
+	assert_int_equal(turn(f), 0);
+	assert_false(forward_arm(f->fwd, f->txq));
+	assert_int_not_equal(forward_deadline(f->fwd, f->txq), 0);
+	/* What comes later is held for a later ticket, and the first ones not for that. */
+	begin_other(f, &other[1]);
+	send_small(f, 40);
+	assert_int_equal(turn(f), TXQ_BATCH);
+	assert_int_equal(turn(f), 40 - TXQ_BATCH);
+	expect_used(f, 0, 0);
+	rxq_publish(&f->dp.ports[1]->rxq[0], &other[0]);
+	expect_used(f, 6, 0);
+	assert_true(forward_arm(f->fwd, f->txq));
+	assert_int_equal(turn(f), 1);
+	expect_used(f, 6, 5);
+	assert_int_equal(turn(f), 0);
+	rxq_publish(&f->dp.ports[1]->rxq[0], &other[1]);
+	expect_used(f, 47, 5);
+	/* With new ones in the same turn. */
+	send_small(f, 3);
+	assert_int_equal(turn(f), 3);
+	expect_used(f, 50, 48);
+	assert_int_equal(forward_deadline(f->fwd, f->txq), 0);
+	expect_no_loss(f);
+	free(other);
+}
+
+/* The receiver starts anew, at any ticket, before the sender looks. */
+static void receiver_starts_anew(void **state)
+{
+	struct rxq_reservation *other = calloc(1, sizeof(*other));
+	struct fixture *f = *state;
+
+	assert_non_null(other);
+	for (unsigned int i = 0; i < 3 * RXQ_TICKETS; i++) {
+		struct rxq *rxq = &f->dp.ports[1]->rxq[0];
+
+		begin_other(f, other);
+		send_small(f, 1);
+		assert_int_equal(turn(f), 1);
+		expect_used(f, 2 * i, i);
+		rxq_publish(rxq, other);
+		rxq_start(rxq, &f->receiver.ring, &f->receiver.memory, FEATURES, rxq_stop(rxq), -1);
+		assert_int_equal(turn(f), 1);
+		expect_used(f, 2 * i + 2, i + 1);
+	}
+	free(other);
+}
+
+/* Another port has its index, and tickets of the same numbers. */
+static void receiver_is_replaced(void **state)
+{
+	struct rxq_reservation *other = calloc(1, sizeof(*other));
+	struct fixture *f = *state;
+	struct port *old = f->dp.ports[1];
+
+	assert_non_null(other);
+	begin_other(f, other);
+	send_small(f, 1);
+	assert_int_equal(turn(f), 1);
+	rxq_publish(&old->rxq[0], other);
+	f->dp.ports[1] = port_create(1, 0);
+	assert_non_null(f->dp.ports[1]);
+	port_destroy(old);
+	assert_int_equal(turn(f), 1);
+	expect_used(f, 2, 1);
+	free(other);
+}
+
+/* Who stops gives back what was delivered: it would come twice. */
+static void sender_stops(void **state)
+{
+	struct rxq_reservation *other = calloc(1, sizeof(*other));
+	struct fixture *f = *state;
+
+	assert_non_null(other);
+	begin_other(f, other);
+	send_small(f, 5);
+	assert_int_equal(turn(f), 5);
+	port_pause(f->dp.ports[0], true);
+	hold_settle(&f->dp, f->dp.ports[0]);
+	expect_used(f, 0, 0);
+	rxq_publish(&f->dp.ports[1]->rxq[0], other);
+	hold_settle(&f->dp, f->dp.ports[0]);
+	assert_int_equal(txq_stop(f->txq), 5);
+	expect_used(f, 6, 5);
+	free(other);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(segments_are_bounded),
+		TEST(reversed_reservations),
+		TEST(receiver_starts_anew),
+		TEST(receiver_is_replaced),
+		TEST(sender_stops),
 		TEST(bytes_are_bounded),
 	};
 
