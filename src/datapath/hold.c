@@ -78,8 +78,8 @@ bool hold_look(struct datapath *dp, struct txq *txq)
 
 /*
  * The ticket's own reservation is filled when the first grace period is over: no helper begins a part of it for queues
- * that stand still. Those before it may be of turns that began since then, but that have ended after the second one; and
- * of parts of these that helpers took in the end, which they have made after the third.
+ * that stand still. Those before it may be of turns that began since then, but that have ended after the second one;
+ * and of parts of these that helpers took in the end, which they have made after the third.
  */
 void hold_settle(struct datapath *dp, struct port *port)
 {

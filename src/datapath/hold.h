@@ -2,8 +2,8 @@
 /*
  * Packets that are delivered but not published to their receiver yet: its reservations are published in order, and
  * somebody else still fills an earlier one, or a part of this one. Their sender's ring keeps them until then, or they
- * would be nowhere if this process were killed meanwhile. Nobody waits: the queue's later turns look whether it has been
- * done, and take what is new in between.
+ * would be nowhere if this process were killed meanwhile. Nobody waits: the queue's later turns look whether it has
+ * been done, and take what is new in between.
  *
  * In a ring that is given back in order it is enough to know the first packet that is held and the tickets that it and
  * those behind it are held for. There are two such sets: one that is waited for, and the next one, which grows until

@@ -143,8 +143,8 @@ struct publication rxq_publish(struct rxq *rxq, struct rxq_reservation *res);
 struct publication rxq_publish_ticket(struct rxq *rxq, uint32_t ticket);
 
 /*
- * Whether the ticket is not published yet. Any thread, at any time in the queue's life, if the ticket is one of the last
- * 2^32: what was reserved before the queue was stopped is published by then.
+ * Whether the ticket is not published yet. Any thread, at any time in the queue's life, if the ticket is one of the
+ * last 2^32: what was reserved before the queue was stopped is published by then.
  */
 static inline bool rxq_is_open(const struct rxq *rxq, uint32_t ticket)
 {

@@ -110,9 +110,9 @@ uint16_t txq_end(const struct txq *txq)
 
 		if (txq->holds[i].count == 0)
 			continue;
-		if (txq->packed ? vring_packed_distance(txq->used, held, size) <
-					  vring_packed_distance(txq->used, end, size)
-				: (uint16_t)(held - txq->used) < (uint16_t)(end - txq->used))
+		if (txq->packed
+			    ? vring_packed_distance(txq->used, held, size) < vring_packed_distance(txq->used, end, size)
+			    : (uint16_t)(held - txq->used) < (uint16_t)(end - txq->used))
 			end = held;
 	}
 	return end;

@@ -107,7 +107,7 @@ struct txq {
 	unsigned int waiting_count;
 	struct txq_waiting waiting[TXQ_BATCH];
 	struct txq_copy copies[TXQ_COPIES];
-	struct txq_hold holds[2]; /* hold.c's: without the first there is no second */
+	struct txq_hold holds[2];  /* hold.c's: without the first there is no second */
 	uint64_t upcall_credit_ns; /* token bucket of misses sent up and not answered */
 	struct txq_last last;
 };

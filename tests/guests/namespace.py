@@ -178,10 +178,13 @@ class Namespace:
         received = re.search(r"(\d+) received", text)
         return int(received[1]) if received else 0
 
-    def all_answered(self, address, count=3, seconds=30):
-        """In the end each is answered; an attempt that loses some, as a machine that others use too may, is told."""
+    def all_answered(self, address, count=3, size=56, seconds=30):
+        """
+        Every ping of a series is answered, in the end: what waits for the switch or for a neighbour's address has
+        bounds in time, which a machine with many others on it does not keep. A series that loses some is told.
+        """
         deadline = time.monotonic() + seconds
-        while (got := self.ping(address, count)) != count:
+        while (got := self.ping(address, count, size)) != count:
             print(f"  {got} answers to {count} pings of {address}", flush=True)
             if time.monotonic() > deadline:
                 raise CommandError(f"{address} does not answer all of {count} pings")

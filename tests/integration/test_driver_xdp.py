@@ -128,14 +128,14 @@ def frames(top):
             expect(f"af_xdp lhnear ({said}): {queues} queue pairs" in drivers[1].log(), drivers[1].log())
             if mode == "generic":
                 segments_off(outside)
-            expect_equal(inside.ping("10.73.0.2", 20), 20, "answers")
-            expect_equal(outside.ping("10.73.0.1", 20, 1472), 20, "answers to large ones")
+            inside.all_answered("10.73.0.2", 20)
+            outside.all_answered("10.73.0.1", 20, 1472)
             expect_equal(udp(outside, inside, "10.73.0.1"), 100, "UDP answers to the outside")
             expect_equal(udp(inside, outside, "10.73.0.2"), 100, "UDP answers to the inside")
             inside.stream(outside, "10.73.0.2", 30 << 20)
             # Different flows, which the veth spreads over its queues.
             stream = Stream(outside, inside, "10.73.0.1", 20 << 20)
-            expect_equal(outside.ping("10.73.0.1", 20), 20, "answers beside a stream")
+            outside.all_answered("10.73.0.1", 20)
             stream.end()
             for _ in range(4):
                 outside.stream(inside, "10.73.0.1", 1 << 20)
@@ -149,7 +149,7 @@ def frames(top):
 def checksums(top):
     """frames of a veth with unfinished checksums: finished unless told to trust them, when the sender has to"""
     with uplink(top, "--option", "checksum=trust") as (_, inside, _, outside, _):
-        expect_equal(inside.ping("10.73.0.2", 5), 5, "answers")
+        inside.all_answered("10.73.0.2", 5)
         expect_equal(udp(outside, inside, "10.73.0.1", 3), 0, "UDP answers to unfinished checksums that were trusted")
         outside.run("ethtool", "-K", "lhfar", "tx", "off")
         expect_equal(udp(outside, inside, "10.73.0.1"), 100, "UDP answers to finished checksums")
@@ -173,8 +173,8 @@ def keep(top):
     with uplink(top, *options) as (switch, inside, near, outside, drivers):
         near.ip("addr", "add", "10.73.0.9/24", "dev", "lhnear")
         near.ip("addr", "add", "10.73.0.10/24", "dev", "lhnear")
-        expect_equal(outside.ping("10.73.0.9", 5), 5, "answers of the kernel's address that is kept")
-        expect_equal(outside.ping("10.73.0.1", 5), 5, "answers through the switch")
+        outside.all_answered("10.73.0.9", 5)
+        outside.all_answered("10.73.0.1", 5)
         expect_equal(outside.ping("10.73.0.10", 1), 0, "answers of an address that is not kept")
         before = switch.port("up")["counters"]["in_packets"]
         outside.run("python3", "-c", SHOUT, "lhfar", "88b6", 50)
@@ -213,7 +213,7 @@ def cpu_ticks(process):
 def idle(top):
     """without traffic, no CPU time"""
     with uplink(top, queues=2) as (_, inside, _, _, drivers):
-        expect_equal(inside.ping("10.73.0.2", 5), 5, "answers")
+        inside.all_answered("10.73.0.2", 5)
         time.sleep(1)
         before = cpu_ticks(drivers[1].process)
         time.sleep(3)
@@ -224,7 +224,7 @@ def idle(top):
 def down(top):
     """a device that is down, loses its carrier, is given another MTU, or goes away"""
     with uplink(top) as (switch, inside, near, outside, drivers):
-        expect_equal(inside.ping("10.73.0.2", 2), 2, "answers")
+        inside.all_answered("10.73.0.2", 2)
         near.ip("link", "set", "lhnear", "down")
         switch.wait_state("up", "connected")
         expect_equal(inside.ping("10.73.0.2", 1), 0, "answers through one that is down")
@@ -239,15 +239,15 @@ def down(top):
         for space, name in ((near, "lhnear"), (outside, "lhfar"), (inside, "lhtap")):
             space.ip("link", "set", name, "mtu", 1700)
         wait_for(lambda: switch.port("up").get("guest_mtu") == 1700, "the port's MTU")
-        expect_equal(inside.ping("10.73.0.2", 3, 1650), 3, "answers to frames of the new MTU")
+        inside.all_answered("10.73.0.2", 3, 1650)
         # More than its buffers hold: it has to begin again, and then has larger ones.
         for space, name in ((near, "lhnear"), (outside, "lhfar"), (inside, "lhtap")):
             space.ip("link", "set", name, "mtu", 3000)
         drivers[1].wait_end(3)
         expect("has to start again" in drivers[1].log(), drivers[1].log())
         drivers[1].again()
-        expect_equal(inside.ping("10.73.0.2", 3, 2950), 3, "answers to frames of an MTU of 3000")
-        expect_equal(outside.ping("10.73.0.1", 3, 2950), 3, "answers to frames of an MTU of 3000 from outside")
+        inside.all_answered("10.73.0.2", 3, 2950)
+        outside.all_answered("10.73.0.1", 3, 2950)
         outside.ip("link", "del", "lhfar")
         drivers[1].wait_end(3)
         expect("is no longer there" in drivers[1].log(), drivers[1].log())

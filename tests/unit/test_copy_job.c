@@ -7,6 +7,7 @@
 #include "guest_ring.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "datapath/forward.h"
 #include "lib/clock.h"
@@ -474,6 +475,7 @@ static void *volunteer_main(void *arg)
 		}
 		notice_give_all(f->helper);
 		rcu_quiescent_state();
+		sched_yield(); /* the other one may have no CPU of its own */
 	}
 	rcu_unregister_thread();
 	return NULL;
@@ -495,6 +497,7 @@ static void with_threads(void **state)
 			forward_turn(f->fwd, f->txq);
 			notice_give_all(f->fwd);
 			rcu_quiescent_state();
+			sched_yield();
 		}
 		assert_int_equal(f->receiver.ring.used->idx, (uint16_t)elements(f, (round + 1) * FRAMES));
 		assert_int_equal(f->sender.ring.used->idx, (round + 1) * FRAMES);

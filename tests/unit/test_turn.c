@@ -304,12 +304,8 @@ static void sender_stops(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(segments_are_bounded),
-		TEST(reversed_reservations),
-		TEST(receiver_starts_anew),
-		TEST(receiver_is_replaced),
-		TEST(sender_stops),
-		TEST(bytes_are_bounded),
+		TEST(segments_are_bounded), TEST(reversed_reservations), TEST(receiver_starts_anew),
+		TEST(receiver_is_replaced), TEST(sender_stops),          TEST(bytes_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
