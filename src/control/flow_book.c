@@ -144,6 +144,7 @@ static uint32_t outcome_actions(const struct flow_record *record, const struct f
 				struct flow_action *actions)
 {
 	const struct bridge_port *port;
+	bool nobody_up = false;
 	uint32_t count = 0;
 
 	switch (outcome->type) {
@@ -162,7 +163,11 @@ static uint32_t outcome_actions(const struct flow_record *record, const struct f
 		TAILQ_FOREACH(port, &record->port->bridge->ports, on_bridge) {
 			if (port != record->port && !port->silent && count < FLOW_ACTIONS_MAX)
 				actions[count++] = (struct flow_action){FLOW_ACTION_OUTPUT, 0, port->macs.index};
+			nobody_up |= port != record->port && port->silent;
 		}
+		/* By the name that it would have if only one were left out. */
+		if (count == 0 && nobody_up)
+			actions[count++] = (struct flow_action){FLOW_ACTION_DROP, 0, DROP_OUT_DOWN};
 		break;
 	}
 	return count;

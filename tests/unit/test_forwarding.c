@@ -296,7 +296,13 @@ static void test_port_silent(void **state)
 	assert_string_equal(fake_send(fake, 0, A, C), "2");
 	forwarding_port_silent(&fake->fwd, &fake->ports[2], false, fake->now_ns);
 	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
-	forwarding_port_silent(&fake->fwd, &fake->ports[2], true, fake->now_ns);
+	/* If that is everybody, what was meant for all has the name that it has where one alone is away. */
+	for (unsigned int i = 1; i <= 3; i++)
+		forwarding_port_silent(&fake->fwd, &fake->ports[i], true, fake->now_ns);
+	assert_string_equal(fake_send(fake, 0, A, ALL), "drop out-down");
+	forwarding_port_silent(&fake->fwd, &fake->ports[1], false, fake->now_ns);
+	assert_string_equal(fake_send(fake, 0, A, ALL), "1");
+	forwarding_port_silent(&fake->fwd, &fake->ports[3], false, fake->now_ns);
 	forwarding_leave(&fake->fwd, &fake->ports[2], fake->now_ns);
 	fake_join(fake, "br0", 2, 8);
 	assert_string_equal(fake_send(fake, 0, A, ALL), "1 2 3");
