@@ -125,7 +125,7 @@ def frames(top):
     """ping, UDP and TCP both ways, in each mode, with one queue and two; all buffers come back"""
     for mode, queues, said in (("auto", 1, "native, copy"), ("native", 2, "native, copy"), ("generic", 2, "generic, copy")):
         with uplink(top, "--option", f"xdp-mode={mode}", queues=queues) as (_, inside, near, outside, drivers):
-            expect(f"af_xdp lhnear ({said}): {queues} queue pairs" in drivers[1].log(), drivers[1].log())
+            wait_for(lambda: f"af_xdp lhnear ({said}): {queues} queue pairs" in drivers[1].log(), f"mode {said}")
             if mode == "generic":
                 segments_off(outside)
             inside.all_answered("10.73.0.2", 20)
