@@ -209,7 +209,7 @@ static json_t *parse_port(const char *text)
 
 static int port_add(struct cli *cli, int argc, char **argv)
 {
-	struct port_driver_options driver = {NULL};
+	struct port_driver_options driver = {0};
 	const struct cli_option options[] = {
 		{"tap", &driver.tap, true},
 		{"af-xdp", &driver.af_xdp, true},

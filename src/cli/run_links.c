@@ -28,10 +28,11 @@ int run_links_open(void)
 	return error;
 }
 
-static void read_link(const struct nlmsghdr *message, void (*came)(void *arg, const char *name), void *arg)
+/* The kernel's macros take no const. */
+static void read_link(struct nlmsghdr *message, void (*came)(void *arg, const char *name), void *arg)
 {
-	const struct ifinfomsg *link = NLMSG_DATA(message);
-	const struct rtattr *attribute = IFLA_RTA(link);
+	struct ifinfomsg *link = NLMSG_DATA(message);
+	struct rtattr *attribute = IFLA_RTA(link);
 	int left = (int)IFLA_PAYLOAD(message);
 	char name[IFNAMSIZ];
 
@@ -56,7 +57,7 @@ void run_links_read(int fd, void (*came)(void *arg, const char *name), void *arg
 	for (;;) {
 		socklen_t from_size = sizeof(from);
 		ssize_t n = recvfrom(fd, &buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &from_size);
-		const struct nlmsghdr *message = &buffer.header;
+		struct nlmsghdr *message = &buffer.header;
 		unsigned int left = (unsigned int)max(n, (ssize_t)0);
 
 		/* ENOBUFS: some were lost, and more may be there. */

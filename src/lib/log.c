@@ -153,10 +153,13 @@ void log_write_va(int level, const char *format, va_list args)
 
 	if (!log_enabled(level))
 		return;
-	length = min(vsnprintf(text, sizeof(text), format, args), (int)sizeof(text) - 1);
+	length = vsnprintf(text, sizeof(text), format, args);
+	if (length < 0)
+		return;
+	length = min(length, (int)sizeof(text) - 1);
 	while (length > 0 && text[length - 1] == '\n')
 		text[--length] = '\0';
-	log_write(level, "%s", length < 0 ? "" : text);
+	log_write(level, "%s", text);
 }
 
 static bool log_limit_take(struct log_limit *limit)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One port floods, another sends now and then, or as much as it can: its packets all arrive, after no more than so
- * many of the flooder's. Counted, not timed: both send to one receiver, who sees in which order the switch took them; the
- * switch's counters say how many there were when another one was sent.
+ * many of the flooder's. Counted, not timed: both send to one receiver, who sees in which order the switch took them;
+ * the switch's counters say how many there were when another one was sent.
  *
  * Two regimes. While the flood is limited by the receiver's buffers, the test's thread plays everybody, and before it
  * gives some buffers back both senders' rings are full: what comes then is the switch's choice alone. While the flood
