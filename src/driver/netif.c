@@ -40,20 +40,20 @@ bool netif_name_valid(const char *name)
 	return true;
 }
 
-/* Bytes of an attribute's data, or of what of it fits. */
-static void copy_attribute(const struct rtattr *attribute, void *to, size_t size)
+/* Bytes of an attribute's data, or of what of it fits. Here as below: the kernel's macros take no const. */
+static void copy_attribute(struct rtattr *attribute, void *to, size_t size)
 {
 	size_t there = RTA_PAYLOAD(attribute);
 
 	memcpy(to, RTA_DATA(attribute), there < size ? there : size);
 }
 
-static void parse_tun(const struct rtattr *data, struct netif *netif)
+static void parse_tun(struct rtattr *data, struct netif *netif)
 {
 	int left = (int)RTA_PAYLOAD(data);
 	uint32_t queues = 0, disabled = 0;
 
-	for (const struct rtattr *at = RTA_DATA(data); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+	for (struct rtattr *at = RTA_DATA(data); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
 		if (at->rta_type == IFLA_TUN_NUM_QUEUES)
 			copy_attribute(at, &queues, sizeof(queues));
 		else if (at->rta_type == IFLA_TUN_NUM_DISABLED_QUEUES)
@@ -62,11 +62,11 @@ static void parse_tun(const struct rtattr *data, struct netif *netif)
 	netif->tun_queues = queues + disabled;
 }
 
-static void parse_kind(const struct rtattr *info, struct netif *netif)
+static void parse_kind(struct rtattr *info, struct netif *netif)
 {
 	int left = (int)RTA_PAYLOAD(info);
 
-	for (const struct rtattr *at = RTA_DATA(info); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+	for (struct rtattr *at = RTA_DATA(info); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
 		if (at->rta_type == IFLA_INFO_KIND)
 			copy_attribute(at, netif->kind, sizeof(netif->kind) - 1);
 		else if (at->rta_type == IFLA_INFO_DATA && !strcmp(netif->kind, "tun"))
@@ -74,9 +74,9 @@ static void parse_kind(const struct rtattr *info, struct netif *netif)
 	}
 }
 
-int netif_parse(const struct nlmsghdr *message, struct netif *netif, bool *gone)
+int netif_parse(struct nlmsghdr *message, struct netif *netif, bool *gone)
 {
-	const struct ifinfomsg *info = NLMSG_DATA(message);
+	struct ifinfomsg *info = NLMSG_DATA(message);
 	uint8_t carrier = 1;
 	int left;
 
@@ -85,7 +85,7 @@ int netif_parse(const struct nlmsghdr *message, struct netif *netif, bool *gone)
 		return -ENOMSG;
 	*netif = (struct netif){.ifindex = info->ifi_index, .up = info->ifi_flags & IFF_UP};
 	left = (int)IFLA_PAYLOAD(message);
-	for (const struct rtattr *at = IFLA_RTA(info); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+	for (struct rtattr *at = IFLA_RTA(info); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
 		switch (at->rta_type) {
 		case IFLA_IFNAME:
 			copy_attribute(at, netif->name, sizeof(netif->name) - 1);
@@ -147,7 +147,7 @@ static int answer(int sock, struct netif *netif)
 		char bytes[MESSAGE_MAX];
 		struct nlmsghdr header;
 	} buffer;
-	const struct nlmsghdr *message = &buffer.header;
+	struct nlmsghdr *message = &buffer.header;
 	const struct nlmsgerr *error;
 	ssize_t size = recv(sock, &buffer, sizeof(buffer), 0);
 	bool gone;
@@ -265,7 +265,7 @@ int netif_enter_namespace(const char *netns)
 }
 
 /* Every message of one datagram. */
-static void handle(struct netif_watch *watch, const struct nlmsghdr *message, size_t left)
+static void handle(struct netif_watch *watch, struct nlmsghdr *message, size_t left)
 {
 	struct netif netif;
 	bool gone;

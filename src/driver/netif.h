@@ -57,6 +57,6 @@ void netif_watch_close(struct netif_watch *watch, struct loop *loop);
 
 /* A message of rtnetlink's about a link. 0, or -ENOMSG: it is none, or cut off. For tests. */
 struct nlmsghdr;
-int netif_parse(const struct nlmsghdr *message, struct netif *netif, bool *gone);
+int netif_parse(struct nlmsghdr *message, struct netif *netif, bool *gone);
 
 #endif
