@@ -3,7 +3,10 @@
 #
 # What lasthop-observer says of processes and CPUs is true, and nothing that it is asked ends it.
 #
+# It looks whether processes that want to run do, so nothing else may want the CPUs.
+#
 # test: asan
+# test: alone
 
 set -euo pipefail
 
