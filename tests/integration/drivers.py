@@ -65,6 +65,16 @@ class Driver:
         self.wait_up()
 
 
+def end_all(switch, drivers, *spaces):
+    """Ends the drivers that still run, and then the switch, both of which must end well; removes the namespaces."""
+    for driver in drivers:
+        if driver.process.poll() is None:
+            driver.stop()
+    switch.stop()
+    for space in spaces:
+        space.remove()
+
+
 def driver_command(*words):
     done = subprocess.run([program("lasthop-driver"), *map(str, words)], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr

@@ -6,7 +6,7 @@
 
 import contextlib
 
-from drivers import Driver, counters, driver_command
+from drivers import Driver, counters, driver_command, end_all
 from running import Switch, expect, expect_equal, run_tests, wait_for
 from namespace import Namespace, need_namespaces, veth
 
@@ -48,12 +48,7 @@ def uplink(top, *options):
                Driver(switch, "up", "af_packet", "lhnear", *options, space=near)]
     inside.address("lhtap", "10.73.0.1")
     yield switch, inside, near, outside, drivers
-    for driver in drivers:
-        if driver.process.poll() is None:
-            driver.stop()
-    switch.stop()
-    for space in (inside, near, outside):
-        space.remove()
+    end_all(switch, drivers, inside, near, outside)
 
 
 def frames(top):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from drivers import Driver, driver_command, end
+from drivers import Driver, driver_command, end, end_all
 from running import Switch, expect, expect_equal, program, run_tests, wait_for
 from namespace import Namespace, Stream, need_namespaces, veth
 
@@ -88,12 +88,7 @@ def uplink(top, *options, queues=1):
                Driver(switch, "up", "af_xdp", "lhnear", "--queues", queues, "--log-level", 3, *options, space=near)]
     inside.address("lhtap", "10.73.0.1")
     yield switch, inside, near, outside, drivers
-    for driver in drivers:
-        if driver.process.poll() is None:
-            driver.stop()
-    switch.stop()
-    for space in (inside, near, outside):
-        space.remove()
+    end_all(switch, drivers, inside, near, outside)
 
 
 def segments_off(space):
@@ -283,7 +278,7 @@ def refused(top):
     outside.ip("link", "set", "lhfar", "mtu", 9000)
     fails(3, "no native XDP", *device, "--option", "xdp-mode=native")
     driver = Driver(switch, "up", "af_xdp", *device[1:], space=near)
-    expect("generic, copy" in driver.log(), driver.log())
+    wait_for(lambda: "generic, copy" in driver.log(), "how the driver goes")
     driver.stop()
     outside.ip("link", "set", "lhfar", "mtu", 1500)
     # Fewer queues than asked for.
