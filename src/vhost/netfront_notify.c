@@ -176,10 +176,13 @@ int netfront_control_end(struct netfront *nf)
 	if (!nf->control || !nf->commanding)
 		return -ENOTSUP;
 	n = vq_driver_collect(&nf->control->vq, &used, 1);
-	if (n == 0 && netfront_arm(nf->control, 1))
-		return -EAGAIN;
-	if (n == 0)
+	if (n == 0) {
+		/* A call that was late for the last answer says nothing of this one. */
+		drain_call(nf->control);
+		if (netfront_arm(nf->control, 1))
+			return -EAGAIN;
 		n = vq_driver_collect(&nf->control->vq, &used, 1);
+	}
 	netfront_disarm(nf->control);
 	nf->commanding = false;
 	if (n != 1) {
@@ -191,16 +194,19 @@ int netfront_control_end(struct netfront *nf)
 
 int netfront_control(struct netfront *nf, uint8_t class, uint8_t command, const void *data, uint32_t size)
 {
+	uint64_t deadline = clock_now_ns() + (uint64_t)max(nf->config.timeout_ms, 0) * NS_PER_MS;
 	struct pollfd pfd = {.events = POLLIN};
 	int err = netfront_control_begin(nf, class, command, data, size);
 
 	if (err)
 		return err;
 	pfd.fd = nf->control->call_fd;
-	err = netfront_control_end(nf);
-	if (err == -EAGAIN) {
-		poll(&pfd, 1, nf->config.timeout_ms);
-		err = netfront_control_end(nf);
+	while ((err = netfront_control_end(nf)) == -EAGAIN) {
+		uint64_t now = clock_now_ns();
+
+		if (now >= deadline)
+			break;
+		poll(&pfd, 1, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
 	}
 	if (err == -EAGAIN) {
 		/* A late answer would be taken for that to the next command. */

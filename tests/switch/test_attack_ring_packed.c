@@ -195,10 +195,11 @@ static void laps_that_lie(void **state)
 	for (unsigned int round = 0; round < 20; round++) {
 		struct netfront_queue *queue = netfront_tx(attack.evil, 0);
 		uint32_t size = attack_write_frame(&attack, 0, NULL);
-		uint64_t until = clock_now_ns() + 2 * NS_PER_MS;
+		uint64_t until;
 
 		attack_expect_traffic(&attack);
 		testbed_stats(&attack.bed, attack.evil_port, &before);
+		until = clock_now_ns() + 2 * NS_PER_MS;
 		for (unsigned int lap = 0; clock_now_ns() < until; lap++) {
 			for (unsigned int i = 0; i < RING; i++)
 				attack_packed_desc(queue, lap % 2 * RING + i, attack_buffer_addr(&attack, 0), size, 0);

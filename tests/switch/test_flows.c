@@ -220,19 +220,24 @@ static void a_miss_without_an_answer(void **state)
 	stop(&room);
 }
 
-/* Answers the upcalls of one port with flows to `to`, in the order in which they come, until `count` are answered. */
-static unsigned int answer_upcalls(struct room *room, unsigned int from, unsigned int to, unsigned int count)
+/*
+ * Answers the upcalls of one port with flows to `to`, in the order in which they come, until `count` are answered. Returns
+ * whether one of them was for `dst`: a slow machine asks again for what was answered before.
+ */
+static bool answer_upcalls(struct room *room, unsigned int from, unsigned int to, unsigned int count,
+			   const uint8_t dst[6])
 {
-	unsigned int answered = 0;
 	struct datapath_event event;
+	bool found = false;
 
-	while (answered < count && datapath_client_event(room->bed.client, &event) == 0) {
+	for (unsigned int answered = 0; answered < count && datapath_client_event(room->bed.client, &event) == 0;) {
 		if (event.type != DP_EVENT_UPCALL || event.upcall.key.in_port != room->ports[from])
 			continue;
 		testbed_flow(&room->bed, room->ports[from], event.upcall.key.eth_dst, &room->ports[to], 1);
+		found |= memcmp(event.upcall.key.eth_dst, dst, 6) == 0;
 		answered++;
 	}
-	return answered;
+	return found;
 }
 
 /* Who is answered may ask on: a thousand addresses cost no packet, at whatever rate they come. */
@@ -244,6 +249,7 @@ static void answers_are_credit(void **state)
 	uint64_t deadline = clock_now_ns() + PATIENCE;
 	uint32_t sent = 0, received = 0;
 	struct netfront_frame frames[32];
+	bool in_order = true;
 
 	(void)state;
 	start(&room, 1);
@@ -254,12 +260,12 @@ static void answers_are_credit(void **state)
 		memcpy(frame + 2, &sent, 4);
 		if (sent < 1000 && netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)) == 0)
 			sent++;
-		answer_upcalls(&room, 0, 1, 64);
+		(void)answer_upcalls(&room, 0, 1, 64, frame);
 		n = netfront_receive(room.ends[1], 0, frames, ARRAY_SIZE(frames));
 		assert_true(n >= 0);
 		for (int i = 0; i < n; i++) {
 			assert_int_equal(netfront_frame_copy(&frames[i], 0, got, sizeof(got)), sizeof(got));
-			assert_memory_equal(got + 2, &received, 4);
+			in_order &= memcmp(got + 2, &received, 4) == 0;
 			received++;
 		}
 		assert_true(netfront_recycle(room.ends[1], 0) >= 0);
@@ -269,8 +275,10 @@ static void answers_are_credit(void **state)
 			break;
 	}
 	assert_int_equal(stats.drops[DROP_UPCALL_LIMIT], 0);
-	if (!stats.drops[DROP_NO_FLOW])
+	if (!stats.drops[DROP_NO_FLOW]) {
 		assert_int_equal(received, 1000);
+		assert_true(in_order);
+	}
 	stop(&room);
 }
 
@@ -298,12 +306,12 @@ static void a_scan_harms_nobody_else(void **state)
 
 		testbed_frame(frame, sizeof(frame), (uint8_t)(100 + round), 1, round);
 		assert_int_equal(netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)), 0);
-		for (unsigned int answered = 0; !answered && clock_now_ns() - sent < PATIENCE;) {
+		for (bool answered = false; !answered && clock_now_ns() - sent < PATIENCE;) {
 			for (unsigned int i = 0; i < 32; i++) {
 				memcpy(scan + 2, &number, 4);
 				number += netfront_send_frame(room.ends[2], 0, scan, sizeof(scan)) == 0;
 			}
-			answered = answer_upcalls(&room, 0, 1, 1);
+			answered = answer_upcalls(&room, 0, 1, 1, frame);
 		}
 		if (clock_now_ns() - sent > 50 * NS_PER_MS)
 			continue;
