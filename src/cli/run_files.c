@@ -127,8 +127,9 @@ static void remove_port_sockets(const char *state_path)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {"state.json", ".state.json.new", "drivers.json", ".drivers.json.new",
-					    "api.sock",   DP_SOCKET_NAME,    STATS_FILE_NAME};
+	static const char *const names[] = {
+		"state.json", ".state.json.new", "drivers.json",  ".drivers.json.new",
+		"api.sock",   DP_SOCKET_NAME,    STATS_FILE_NAME, "." STATS_FILE_NAME ".new"};
 	char path[PATH_MAX];
 
 	if (join_path(path, dir, "state.json"))

@@ -221,8 +221,8 @@ static void a_miss_without_an_answer(void **state)
 }
 
 /*
- * Answers the upcalls of one port with flows to `to`, in the order in which they come, until `count` are answered. Returns
- * whether one of them was for `dst`: a slow machine asks again for what was answered before.
+ * Answers the upcalls of one port with flows to `to`, in the order in which they come, until `count` are answered.
+ * Returns whether one of them was for `dst`: a slow machine asks again for what was answered before.
  */
 static bool answer_upcalls(struct room *room, unsigned int from, unsigned int to, unsigned int count,
 			   const uint8_t dst[6])
