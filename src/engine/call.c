@@ -127,18 +127,26 @@ static bool post(struct worker *worker, struct worker *other, uint32_t what)
 	return false;
 }
 
+/* Or else it makes its calls when it gets its CPU, which may take all those who wait for that. */
+static bool has_its_cpu(const struct worker *other)
+{
+	return vm_state_cpu_thread(other->cpu) == load_relaxed(&other->tid);
+}
+
 void call_give(struct worker *worker, unsigned int index)
 {
 	const struct notice notice = worker->fwd->notices.entries[index];
+	const bool sparse = merge_is_sparse(worker, &notice);
 	struct port *port = notice_take(worker->fwd, index);
 	struct worker *other;
 
+	merge_learn(worker, &notice);
 	worker->guests_asked++;
 	if (!port)
 		return;
 	worker->guests_called++;
 	other = find_caller(worker, port);
-	if (other && !load_relaxed(&other->asleep) &&
+	if (other && !load_relaxed(&other->asleep) && (!sparse || has_its_cpu(other)) &&
 	    post(worker, other, post_of(notice.port, notice.queue, notice.transmit)))
 		return;
 	if (other)

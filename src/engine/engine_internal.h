@@ -27,6 +27,8 @@ struct seat {
 	uint32_t home;                /* atomic: the worker whose epoll has the pair's kicks */
 	uint32_t offered_to;          /* atomic: the worker that may take it from its holder, + 1; 0: none */
 	bool polled;                  /* atomic: its guest never kicks */
+	uint8_t bursts;               /* atomic, a hint: packets of the receive queue's last notices, on average */
+	uint64_t given_ns;            /* atomic, a hint: when the last one was given */
 	/* under the pool's home_lock */
 	int tx_fd; /* -1: none */
 	int rx_fd;
@@ -195,6 +197,14 @@ void rescue_look(struct worker *worker);
 void rescue_return(struct worker *worker);
 
 /* merge.c */
+
+/*
+ * Its guest gets few packets at a time, and not in short order either: whoever waits for one of them gains more by a
+ * call at once than all others lose.
+ */
+bool merge_is_sparse(const struct worker *worker, const struct notice *notice);
+/* A notice is given. */
+void merge_learn(struct worker *worker, const struct notice *notice);
 
 /* Gives the notices that are due, after turns; `idle`: the last ones found nothing more. */
 void merge_notices(struct worker *worker, bool idle);

@@ -13,6 +13,10 @@
  */
 #include "engine/engine_internal.h"
 
+/* Of so many packets a notice, on average, is whoever waits for single ones; it is told so often at most. */
+#define SPARSE_PACKETS 4
+#define SPARSE_NS      20000ULL
+
 /* So much longer than the bound in time of one that runs may the burst for one that sleeps last. */
 #define BURST_TIMES 5
 
@@ -20,6 +24,26 @@ void merge_give_all(struct worker *worker)
 {
 	while (worker->fwd->notices.count > 0)
 		call_give(worker, worker->fwd->notices.count - 1);
+}
+
+bool merge_is_sparse(const struct worker *worker, const struct notice *notice)
+{
+	const struct seat *seat = &worker->pool->seats[queue_id(notice->port, notice->queue)];
+
+	return !notice->transmit && load_relaxed(&seat->bursts) <= SPARSE_PACKETS &&
+	       worker->now_ns - load_relaxed(&seat->given_ns) >= SPARSE_NS;
+}
+
+void merge_learn(struct worker *worker, const struct notice *notice)
+{
+	struct seat *seat = &worker->pool->seats[queue_id(notice->port, notice->queue)];
+	uint32_t before = load_relaxed(&seat->bursts), packets = min(notice->packets, 255u);
+
+	if (notice->transmit)
+		return;
+	/* Up at once, down by and by. */
+	store_relaxed(&seat->bursts, (uint8_t)max(packets, (7 * before + packets) / 8));
+	store_relaxed(&seat->given_ns, worker->now_ns);
 }
 
 static bool is_asleep(const struct port *port)
@@ -61,6 +85,8 @@ static bool is_due(struct worker *worker, struct notice *notice, bool idle)
 	bool behind;
 
 	if (!port)
+		return true;
+	if (is_asleep(port) && merge_is_sparse(worker, notice))
 		return true;
 	behind = is_behind(worker, load_relaxed(&port->vm_slot));
 	bound_ns = (behind ? BURST_TIMES : 1) * port->notify_ns;
