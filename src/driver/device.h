@@ -202,7 +202,8 @@ struct driver_kind {
 	 * counted as device-error.
 	 *
 	 * A kind without rx_give is handed an empty buffer in each of frames[0..n) (data, room, buffer; data leaves the
-	 * headroom that it asked for) and fills as many as it has, from the first on. It may change their order.
+	 * headroom that it asked for) and fills as many as it has, from the first on. It may change their order; those
+	 * that it did not fill it is handed again, as it left them.
 	 *
 	 * A kind with rx_give is handed nothing here: it has buffers already, and says in frames[] where the frames are
 	 * in them. rx_give takes up to n buffers of which it says how many; they are the device's until rx returns

@@ -70,6 +70,7 @@ static bool too_short(const struct pump *pump, uint64_t size)
 static void send_frame(struct pump *pump, const struct driver_frame *frame)
 {
 	struct netfront_piece pieces[NETFRONT_PIECES_MAX];
+	const struct driver_frame *piece = frame;
 	unsigned int count = 0;
 
 	if (too_short(pump, frame_size(frame))) {
@@ -77,12 +78,14 @@ static void send_frame(struct pump *pump, const struct driver_frame *frame)
 		set_idle(pump, frame);
 		return;
 	}
-	for (const struct driver_frame *piece = frame; piece && count < NETFRONT_PIECES_MAX; piece = piece->next)
+	do {
 		pieces[count++] = (struct netfront_piece){
 			.tag = piece->buffer,
 			.offset = (uint32_t)(piece->data - driver_buffer(&pump->dev->pool, piece->buffer)),
 			.size = piece->size,
 		};
+		piece = piece->next;
+	} while (piece && count < NETFRONT_PIECES_MAX);
 	if (netfront_tx_post(pump->nf, pump->pair, pieces, count) < 0) {
 		drop(pump, DRIVER_DROP_NO_BUFFER, 1);
 		set_idle(pump, frame);
@@ -149,33 +152,40 @@ void pump_prime(struct pump *pump)
 		give_buffers(pump);
 }
 
-/* The others get empty ones, and fill the first of them. Returns rx's result, 0 if there are none. */
-static int fill_buffers(struct pump *pump, struct driver_frame *frames)
+/*
+ * The others are offered empty ones, of which they fill the first. What they have not filled is offered again the next
+ * time as it is, so that a look at a device that has nothing costs nothing here.
+ */
+static void offer_buffers(struct pump *pump)
 {
 	uint32_t buffers[DRIVER_BATCH], headroom = pump->dev->facts.headroom;
-	int n, filled, room = netfront_tx_buffers(pump->nf, pump->pair, buffers, DRIVER_BATCH);
+	unsigned int wanted = DRIVER_BATCH - pump->offered_count + pump->filled;
+	int n;
 
-	if (unlikely(room <= 0))
-		return 0;
-	for (int i = 0; i < room; i++)
-		frames[i] = (struct driver_frame){
+	if (wanted == 0)
+		return;
+	n = max(netfront_tx_buffers(pump->nf, pump->pair, buffers, wanted), 0);
+	/* Those that were used last first: in the place of those that were filled. */
+	for (unsigned int i = 0; i < (unsigned int)n; i++) {
+		unsigned int at = i < pump->filled ? i : pump->offered_count++;
+
+		pump->offered[at] = (struct driver_frame){
 			.data = driver_buffer(&pump->dev->pool, buffers[i]) + headroom,
 			.room = pump->from->buffer_size - headroom,
 			.buffer = buffers[i],
 		};
-	n = pump->dev->kind->rx(pump->queue, frames, (unsigned int)room);
-	/* It may have brought them into another order. */
-	filled = max(n, 0);
-	for (int i = filled; i < room; i++)
-		buffers[i] = frames[i].buffer;
-	put_back(pump, buffers + filled, (unsigned int)(room - filled));
-	return n;
+	}
+	while ((unsigned int)n < pump->filled) {
+		pump->filled--;
+		pump->offered[pump->filled] = pump->offered[--pump->offered_count];
+	}
+	pump->filled = 0;
 }
 
 static int from_device(struct pump *pump)
 {
 	const struct driver_kind *kind = pump->dev->kind;
-	struct driver_frame frames[DRIVER_BATCH];
+	struct driver_frame *frames = pump->offered;
 	int n = netfront_reclaim(pump->nf, pump->pair);
 
 	if (unlikely(n < 0))
@@ -184,7 +194,8 @@ static int from_device(struct pump *pump)
 		give_buffers(pump);
 		n = kind->rx(pump->queue, frames, DRIVER_BATCH);
 	} else {
-		n = fill_buffers(pump, frames);
+		offer_buffers(pump);
+		n = pump->offered_count > 0 ? kind->rx(pump->queue, frames, pump->offered_count) : 0;
 	}
 	if (unlikely(n < 0)) {
 		if (n == -ENODEV)
@@ -194,6 +205,8 @@ static int from_device(struct pump *pump)
 		return 0;
 	}
 	send_frames(pump, frames, (unsigned int)n);
+	if (!kind->rx_give)
+		pump->filled = (unsigned int)n;
 	return n;
 }
 
@@ -405,7 +418,7 @@ enum { WAKE, DEVICE, FROM, TO, WATCHED };
 static bool prepare_sleep(struct pump *pump, struct pollfd *pfds)
 {
 	bool gives = pump->dev->kind->rx_give;
-	bool starved = pump->from->idle_count == 0 && !gives;
+	bool starved = pump->from->idle_count == 0 && pump->offered_count == pump->filled && !gives;
 	unsigned int chains = vq_driver_in_flight(&pump->from->vq);
 	short device;
 

@@ -5,7 +5,7 @@
  *
  * Buffers go round and are never copied:
  *
- *	from the device    idle -> device (rx_give) -> rx -> switch -> idle
+ *	from the device    idle -> offered, or the device's by rx_give -> rx -> switch -> idle
  *	to the device      switch -> held -> device (tx) -> switch
  *
  * A device that is full makes frames wait in `held`, then in the switch's ring, whose senders feel it: nothing is lost
@@ -32,9 +32,12 @@ struct pump {
 	struct netfront_queue *to;
 	bool coalesces;
 	struct gro gro;
-	uint16_t *head;          /* by buffer: its chain on `to`, while the device has it */
-	struct vq_used *held;    /* chains from the switch that the device was not given yet */
-	unsigned int held_first; /* its first that is in use */
+	struct driver_frame offered[DRIVER_BATCH]; /* to the device for what it has: empty, kept from round to round */
+	unsigned int offered_count;                /* 0: it has rx_give */
+	unsigned int filled;                       /* the first of them: under way, to be replaced by empty ones */
+	uint16_t *head;                            /* by buffer: its chain on `to`, while the device has it */
+	struct vq_used *held;                      /* chains from the switch that the device was not given yet */
+	unsigned int held_first;                   /* its first that is in use */
 	unsigned int held_count;
 	struct driver_frame *pieces;              /* one for each of held */
 	struct driver_frame frames[DRIVER_BATCH]; /* to the device, which has refused them so far */

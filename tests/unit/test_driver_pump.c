@@ -293,13 +293,22 @@ static void nothing_lost(void)
 {
 	uint64_t deadline = clock_now_ns() + PATIENCE_S * NS_PER_S;
 
-	while (pump.from->idle_count + device.empties < BUFFERS || vq_driver_in_flight(&pump.to->vq) < BUFFERS) {
+	uint32_t empty[2 * BUFFERS];
+	unsigned int count = 0;
+
+	while (pump.from->idle_count + pump.offered_count - pump.filled + device.empties < BUFFERS ||
+	       vq_driver_in_flight(&pump.to->vq) < BUFFERS) {
 		assert_true(clock_now_ns() < deadline);
 		assert_true(pump_round(&pump) >= 0);
 	}
-	for (unsigned int i = 0; i < pump.from->idle_count; i++) {
+	assert_true(pump.offered_count <= DRIVER_BATCH && pump.from->idle_count <= BUFFERS);
+	for (unsigned int i = 0; i < pump.from->idle_count; i++)
+		empty[count++] = pump.from->idle[i];
+	for (unsigned int i = pump.filled; i < pump.offered_count; i++)
+		empty[count++] = pump.offered[i].buffer;
+	for (unsigned int i = 0; i < count; i++) {
 		for (unsigned int j = 0; j < i; j++)
-			assert_int_not_equal(pump.from->idle[i], pump.from->idle[j]);
+			assert_int_not_equal(empty[i], empty[j]);
 	}
 }
 
