@@ -193,6 +193,9 @@ static int from_device(struct pump *pump)
 	if (kind->rx_give) {
 		give_buffers(pump);
 		n = kind->rx(pump->queue, frames, DRIVER_BATCH);
+	} else if (pump->quiet) {
+		pump->quiet = false;
+		return 0;
 	} else {
 		offer_buffers(pump);
 		n = pump->offered_count > 0 ? kind->rx(pump->queue, frames, pump->offered_count) : 0;
@@ -468,6 +471,8 @@ void pump_sleep(struct pump *pump, int max_ms)
 		netfront_disarm(pump->to);
 	if (events > 0 && pfds[WAKE].revents && read(pump->wake_fd, &count, sizeof(count)) < 0)
 		log_debug("queue %u: nobody had woken it", pump->queue->index);
+	/* Somebody else has woken us: the next round looks at the device no more, the one after that does. */
+	pump->quiet = events > 0 && pfds[DEVICE].fd >= 0 && (pfds[DEVICE].events & POLLIN) && !pfds[DEVICE].revents;
 	/* The next round finds out what is wrong, or nothing; then it is left alone for a while. */
 	pump->ailing = events > 0 && (pfds[DEVICE].revents & (POLLERR | POLLHUP | POLLNVAL));
 }

@@ -44,6 +44,7 @@ struct pump {
 	unsigned int frame_first;
 	unsigned int frame_count;
 	bool blocked;   /* the device is full */
+	bool quiet;     /* the device had nothing a moment ago: one look at it can be spared */
 	bool ailing;    /* its descriptor says error, and nothing else */
 	int wake_fd;    /* eventfd: something is asked of the thread */
 	int report_fd;  /* the main thread's eventfd: written when the thread ends by itself */
