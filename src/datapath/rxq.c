@@ -178,8 +178,8 @@ static enum rxq_answer refuse(struct rxq *rxq, struct rxq_reservation *res, cons
 }
 
 /*
- * Only a hint: the buffer with which the next reservation will probably begin. Its lines come from the guest's CPU while
- * nobody waits for them.
+ * Only a hint: the buffer with which the next reservation will probably begin. Its lines come from the guest's CPU
+ * while nobody waits for them.
  */
 static force_inline void prefetch_buffer(const struct vring_split *ring, const struct guest_region *region,
 					 uint16_t head)

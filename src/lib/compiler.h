@@ -88,9 +88,9 @@ static inline bool is_power_of_two(uint64_t value)
 }
 
 /*
- * Fetches a line that is to be written: without a copy of it left in any other cache, so that the store need not ask again.
- * Only a hint, of any address. (Compilers make an ordinary prefetch of __builtin_prefetch(p, 1) where the oldest x86-64
- * processors shall do, which take this one as a no-op.)
+ * Fetches a line that is to be written: without a copy of it left in any other cache, so that the store need not ask
+ * again. Only a hint, of any address. (Compilers make an ordinary prefetch of __builtin_prefetch(p, 1) where the oldest
+ * x86-64 processors shall do, which take this one as a no-op.)
  */
 static inline void prefetch_write(const void *at)
 {
