@@ -116,8 +116,8 @@ unsigned int rxq_packed_take_simple(struct rxq *rxq, struct rxq_reservation *res
 			break;
 		rxq_tsan_available(rxq);
 		data = region.host + offset;
-		__builtin_prefetch(data, 1);
-		__builtin_prefetch(data + CACHE_LINE, 1);
+		prefetch_write(data);
+		prefetch_write(data + CACHE_LINE);
 		res->pieces[taken] = (struct chain_piece){data, desc.len};
 		packed->chains[index] = (struct rxq_packed_chain){{.slots = 1, .id = desc.id}, bytes[taken]};
 		*total += bytes[taken];

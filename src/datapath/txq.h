@@ -198,6 +198,12 @@ static inline unsigned int txq_copies(const struct txq *txq)
 	return copies;
 }
 
+/* Whether a turn that found nothing new would find nothing to do, either, before there is something at its position. */
+static inline bool txq_is_quiet(const struct txq *txq)
+{
+	return txq->waiting_count == 0 && txq->holds[0].count == 0 && txq_copies(txq) == 0;
+}
+
 static inline bool txq_copy_ended(const struct txq *txq, unsigned int copies)
 {
 	for (unsigned int i = 0; unlikely(copies) && i < TXQ_COPIES; i++) {

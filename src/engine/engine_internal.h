@@ -45,6 +45,9 @@ struct posted {
 	uint64_t since_ns;
 };
 
+/* Queues that are looked at without a turn while there is nothing to do: with more, turns take the time anyway. */
+#define PEEKS_MAX 8
+
 /* What a worker has to have its copies shared with (copy.c); its own. */
 struct copying {
 	struct copy_helpers helpers; /* the forwarder's */
@@ -113,6 +116,13 @@ struct worker {
 	uint64_t load_since_ns; /* of the load below */
 	uint64_t load;          /* what it has moved since, in packets */
 	uint64_t copied_before; /* bytes that are in the load already */
+	/* the queues of which the last round found nothing new, and no reason for another turn before there is */
+	unsigned int peek_count;
+	struct peek {
+		uint32_t id;
+		uint32_t at;       /* on the list */
+		uint16_t position; /* of the next packet */
+	} peeks[PEEKS_MAX];
 };
 
 struct worker_pool {

@@ -39,6 +39,8 @@
 #define LOOKS_EVERY  64
 /* ... and at the clock. */
 #define CLOCK_EVERY  8
+/* ... while at the rings alone more often. */
+#define PEEKS        32
 
 /*
  * What a packet is worth of time to look for more, so that many packets in long bursts are worth as much as few in
@@ -205,6 +207,12 @@ static void let_go_of_still(struct worker *worker, uint32_t position)
 		worker_activate(worker, id);
 }
 
+static void note_peek(struct worker *worker, uint32_t at, const struct txq *txq)
+{
+	if (worker->peek_count < PEEKS_MAX && txq_is_quiet(txq))
+		worker->peeks[worker->peek_count++] = (struct peek){worker->active[at], at, txq_position(txq)};
+}
+
 /*
  * One turn for every queue. Returns the packets it made progress with. The next round begins with the queue that has
  * waited longest for a receiver's buffers: whoever is first gets what there is of them.
@@ -215,10 +223,12 @@ static unsigned int round_of_turns(struct worker *worker)
 	uint64_t oldest = UINT64_MAX;
 	unsigned int progress = 0;
 
+	worker->peek_count = 0;
 	for (uint32_t left = worker->active_count; left > 0 && worker->active_count > 0; left--) {
 		uint32_t i = position < worker->active_count ? position : 0;
 		uint32_t id = worker->active[i];
 		struct txq *txq = find_queue(worker, id);
+		unsigned int moved;
 		uint64_t since;
 
 		position = i;
@@ -230,7 +240,10 @@ static unsigned int round_of_turns(struct worker *worker)
 			let_go_of_still(worker, i);
 			continue;
 		}
-		progress += forward_turn(worker->fwd, txq);
+		moved = forward_turn(worker->fwd, txq);
+		progress += moved;
+		if (moved == 0)
+			note_peek(worker, i, txq);
 		since = forward_waits_since(txq);
 		claim_end(claim_of(worker, id), worker->index);
 		if (unlikely(since < oldest)) {
@@ -467,6 +480,31 @@ static void learn_gap(struct worker *worker, uint64_t now)
 	worker->idle_since_ns = 0;
 }
 
+/*
+ * Looks at the rings alone for a while, if that is all that turns would do: what comes is found sooner. The queues may
+ * be another worker's by now, and may have stopped.
+ */
+static void peek(struct worker *worker)
+{
+	const unsigned int count = worker->peek_count;
+	const unsigned int looks = count == worker->active_count ? PEEKS : 1;
+
+	for (unsigned int look = 0; look < looks; look++) {
+		for (unsigned int i = 0; i < count; i++) {
+			const struct peek *peek = &worker->peeks[i];
+			const struct txq *txq = find_queue(worker, peek->id);
+
+			if (unlikely(!txq || !load_acquire(&txq->live)))
+				return;
+			if (txq_has_at(txq, peek->position)) {
+				worker->first = peek->at;
+				return;
+			}
+		}
+	}
+	cpu_relax();
+}
+
 static void look_around(struct worker *worker)
 {
 	copy_at_hand(worker, sees_cpus(worker));
@@ -475,7 +513,7 @@ static void look_around(struct worker *worker)
 		rescue_look(worker);
 		poll_events(worker);
 	} else if (sees_cpus(worker))
-		cpu_relax();
+		peek(worker);
 	else
 		sched_yield();
 }

@@ -87,6 +87,20 @@ static inline bool is_power_of_two(uint64_t value)
 	return value != 0 && (value & (value - 1)) == 0;
 }
 
+/*
+ * Fetches a line that is to be written: without a copy of it left in any other cache, so that the store need not ask
+ * again. Only a hint, of any address. (Compilers make an ordinary prefetch of __builtin_prefetch(p, 1) where the oldest
+ * x86-64 processors shall do, which take this one as a no-op.)
+ */
+static inline void prefetch_write(const void *at)
+{
+#if defined(__x86_64__)
+	__asm__ __volatile__("prefetchw (%0)" ::"r"(at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
 /* For the inside of a loop that waits for another core: leaves the execution units to the sibling
  * thread. */
 static inline void cpu_relax(void)
