@@ -23,7 +23,8 @@
 #define RESTART_MAX_NS   (5 * NS_PER_S)
 #define STABLE_NS        (10 * NS_PER_S) /* who lived so long begins anew */
 
-static void child_run(const struct run_child *child, pid_t parent)
+/* output_fd: in the place of standard output and error, -1: they stay. */
+static void child_run(const struct run_child *child, pid_t parent, int output_fd)
 {
 	sigset_t none;
 
@@ -35,6 +36,8 @@ static void child_run(const struct run_child *child, pid_t parent)
 		if (child->keep_fds[i] >= 0)
 			fcntl(child->keep_fds[i], F_SETFD, 0);
 	}
+	if (output_fd >= 0 && (dup2(output_fd, STDOUT_FILENO) < 0 || dup2(output_fd, STDERR_FILENO) < 0))
+		_exit(CLI_FAILED);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(child->path, child->argv);
@@ -45,14 +48,24 @@ static void child_run(const struct run_child *child, pid_t parent)
 void run_child_start(struct run_child *child)
 {
 	pid_t parent = getpid();
+	int output_fd = -1, error = 0;
 
 	child->started_ns = clock_now_ns();
-	child->pid = fork();
-	if (child->pid == 0)
-		child_run(child, parent);
-	if (child->pid < 0) {
-		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(errno));
-		child->pid = 0;
+	if (child->output != NULL)
+		output_fd = run_output_open(child->output);
+	if (child->output != NULL && output_fd < 0) {
+		error = output_fd;
+	} else {
+		child->pid = fork();
+		if (child->pid == 0)
+			child_run(child, parent, output_fd);
+		error = child->pid < 0 ? -errno : 0;
+		if (output_fd >= 0)
+			close(output_fd);
+	}
+	if (error < 0) {
+		cli_fail(CLI_FAILED, "cannot start %s: %s", child->name, strerror(-error));
+		run_child_ended(child);
 		loop_timer_start(child->loop, &child->timer, child->started_ns + RESTART_MAX_NS);
 		return;
 	}
@@ -119,6 +132,8 @@ void run_child_end_text(int wait_status, char *text, size_t size)
 void run_child_ended(struct run_child *child)
 {
 	child->pid = 0;
+	if (child->output != NULL)
+		run_output_finish(child->output);
 }
 
 void run_child_restart(struct run_child *child)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cli/run_output.h"
 #include "lib/compiler.h"
 #include "lib/loop.h"
 
@@ -20,6 +21,8 @@ struct run_child {
 	char **argv; /* NULL-terminated */
 	int argc;
 	int keep_fds[2]; /* are passed on although they are closed on exec; -1: none */
+	struct run_output
+		*output; /* through which all goes that it prints; NULL: it has our standard output and error */
 	pid_t pid;       /* 0: does not run */
 	uint64_t started_ns;
 	uint64_t wait_ns; /* before the next restart */

@@ -55,6 +55,7 @@ struct run_driver {
 	bool missing; /* its device is, and that was said */
 	struct run_child child;
 	struct run_child remover;
+	struct run_output output;     /* of both, which are never there at once */
 	struct loop_timer late_timer; /* kills what does not end */
 	uint64_t connected_ns;        /* when it was last seen connected */
 	uint64_t port_wait_ns;
@@ -62,6 +63,7 @@ struct run_driver {
 	char last_end[96]; /* "": it has not ended yet */
 	char queues[16], mtu[16];
 	char label[DP_NAME_SIZE + 64];
+	char output_name[DP_NAME_SIZE + 8];
 };
 
 static struct run_driver *from_child(struct run_child *child)
@@ -165,6 +167,7 @@ static void driver_free(struct run_driver *driver)
 	run_child_stop(&driver->remover, 0);
 	run_child_free(&driver->child);
 	run_child_free(&driver->remover);
+	run_output_close(&driver->output);
 	TAILQ_REMOVE(&drivers->list, driver, next);
 	free(driver);
 }
@@ -248,6 +251,8 @@ static void driver_new(struct run_drivers *drivers, const struct port_settings *
 		driver->settings = *settings;
 		driver->listed = true;
 		driver->late_timer.expired = late_expired;
+		snprintf(driver->output_name, sizeof(driver->output_name), "port %s", settings->wire.name);
+		run_output_init(&driver->output, drivers->loop, driver->output_name);
 		TAILQ_INSERT_TAIL(&drivers->list, driver, next);
 		error = run_child_init(&driver->child, drivers->loop, "lasthop-driver", ARGUMENTS_MAX);
 		if (error == 0)
@@ -271,6 +276,8 @@ static void driver_new(struct run_drivers *drivers, const struct port_settings *
 	driver->child.name = driver->label;
 	driver->child.started = driver_started;
 	driver->remover.name = driver->label;
+	driver->child.output = &driver->output;
+	driver->remover.output = &driver->output;
 	add_arguments(driver, &driver->child, false);
 	add_arguments(driver, &driver->remover, true);
 }

@@ -44,14 +44,16 @@ bool log_enabled(int level)
 	return level <= load_relaxed(&log_max_level);
 }
 
-/* Length of the well-formed UTF-8 sequence at `s`, 0 if there is none or it is a control character.
- */
-static size_t log_printable(const unsigned char *s)
+/* Length of the well-formed UTF-8 sequence at `s`, of which `left` bytes are there; 0 if there is none or it is a
+ * control character. */
+static size_t log_printable(const unsigned char *s, size_t left)
 {
 	size_t size;
 
 	if (s[0] >= 0x20 && s[0] < 0x7f)
 		return 1;
+	if (left < 2)
+		return 0;
 	/* 0xc2 0x80..0x9f are the C1 controls, which terminals obey. */
 	if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0)
 		return 0;
@@ -67,7 +69,8 @@ static size_t log_printable(const unsigned char *s)
 	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
 	    (s[0] == 0xf4 && s[1] >= 0x90))
 		return 0;
-	/* The terminating zero is no continuation byte, so this stops in time. */
+	if (left < size)
+		return 0;
 	for (size_t i = 1; i < size; i++) {
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
@@ -75,15 +78,14 @@ static size_t log_printable(const unsigned char *s)
 	return size;
 }
 
-/* Copies `text` to `out`, at most `size` bytes of output; returns their number. */
-static size_t log_escape(char *out, size_t size, const char *text)
+size_t log_escape(char *out, size_t size, const char *text, size_t length)
 {
 	static const char hex[] = "0123456789abcdef";
-	const unsigned char *s = (const unsigned char *)text;
+	const unsigned char *s = (const unsigned char *)text, *end = s + length;
 	size_t used = 0;
 
-	while (*s != '\0') {
-		size_t n = log_printable(s);
+	while (s < end) {
+		size_t n = log_printable(s, (size_t)(end - s));
 
 		if (n > 0) {
 			if (used + n > size)
@@ -124,7 +126,7 @@ static void printf_like(3, 0) log_line(int level, uint64_t suppressed, const cha
 	n = snprintf(line, sizeof(line) / 4, "%s: %s: ", log_program,
 		     log_level_names[min(max(level, (int)LOG_ERROR), (int)LOG_DEBUG)]);
 	used = n < 0 ? 0 : min((size_t)n, sizeof(line) / 4 - 1);
-	used += log_escape(line + used, sizeof(line) - used - suffix_size - 1, text);
+	used += log_escape(line + used, sizeof(line) - used - suffix_size - 1, text, strlen(text));
 	memcpy(line + used, suffix, suffix_size);
 	used += suffix_size;
 	line[used++] = '\n';

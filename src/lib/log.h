@@ -15,6 +15,7 @@
 #include "lib/compiler.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LOG_LINE_MAX 1024
@@ -36,6 +37,12 @@ void log_set_level(int level);
 bool log_enabled(int level);
 
 void log_write(int level, const char *format, ...) printf_like(2, 3);
+
+/*
+ * How bytes that somebody sent are shown: copies `length` of them to `out`, at most `size` bytes of output, whose
+ * number it returns. No zero is appended, and no sequence is cut.
+ */
+size_t log_escape(char *out, size_t size, const char *text, size_t length);
 
 /* For a library that has its own idea of lines: the newlines at the end are not written. */
 void log_write_va(int level, const char *format, va_list args) printf_like(2, 0);

@@ -2,8 +2,9 @@
 /*
  * In lasthop-driver's place, to test who supervises it: takes its command line, ends with its exit statuses, connects
  * to its port and reports through it. Its devices are files in the directory $FAKE_DEVICES: one that is not there is
- * missing, and what is in it says what the driver does: "up", "down" (no link), "silent" (no reports), "fail". What it
- * was asked to do it writes to the file `log` there, a line each time.
+ * missing, and what is in it says what the driver does: "up", "down" (no link), "silent" (no reports), "fail", "speak"
+ * (a line and a part of another to its standard error), "flood" (without end, and all that an operator would not like
+ * to find in his log). What it was asked to do it writes to the file `log` there, a line each time.
  */
 #include "proto/driver_status.h"
 #include "vhost/netfront.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +93,41 @@ static int set_link(struct netfront *nf, bool up)
 	return error;
 }
 
+static void say(int fd, const char *text, size_t size)
+{
+	if (write(fd, text, size) < 0)
+		ended = 1;
+}
+
+static void *flood(void *unused)
+{
+	static const char evil[] =
+		"\n\x1b]0;title\a\x1b[2Jgone\r\xc2\x9b\0lasthop: ready\nlasthop-core: error: forged\n\n\xff\n";
+	static char endless[20000];
+
+	memset(endless, 'x', sizeof(endless));
+	while (!ended) {
+		say(STDERR_FILENO, evil, sizeof(evil) - 1);
+		say(STDOUT_FILENO, endless, sizeof(endless));
+	}
+	return unused;
+}
+
+/* Once for each process. */
+static void speak(bool without_end)
+{
+	static const char text[] = "fake: info: a word\nand half a line";
+	static pthread_t thread;
+	static bool spoken;
+
+	if (spoken)
+		return;
+	spoken = true;
+	say(STDERR_FILENO, text, sizeof(text) - 1);
+	if (without_end && pthread_create(&thread, NULL, flood, NULL) != 0)
+		ended = 1;
+}
+
 static int serve(struct netfront *nf)
 {
 	bool up = true;
@@ -101,6 +138,8 @@ static int serve(struct netfront *nf)
 			return EXIT_NO_DEVICE;
 		if (strcmp(text, "fail") == 0)
 			return EXIT_FAILURE;
+		if (strcmp(text, "speak") == 0 || strcmp(text, "flood") == 0)
+			speak(strcmp(text, "flood") == 0);
 		if ((strcmp(text, "down") != 0) != up) {
 			up = !up;
 			if (set_link(nf, up) < 0)

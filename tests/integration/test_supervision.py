@@ -7,6 +7,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import time
@@ -338,6 +339,58 @@ def ends(top):
     fakes.cleanup()
 
 
+def spoken_by(switch, port):
+    """What the log has of the driver of a port: its own lines, and how many are said to have been left out."""
+    lines = switch.said().splitlines()
+    left_out = re.findall(rf"^lasthop: port {port}: (\d+) lines left out", switch.said(), re.MULTILINE)
+    return [line for line in lines if line.startswith(f"port {port}: ")], sum(map(int, left_out))
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def floods_the_log(top):
+    """a driver that writes without end: the log stays small and says whose each line is, others are heard"""
+    fakes = Fakes(top)
+    fakes.set("dev0", "flood")
+    fakes.set("dev1")
+    begin = time.monotonic()
+    switch = fakes.switch("a,driver=af_packet,device=dev0", "b,driver=af_packet,device=dev1")
+    wait_up(switch, "a", "b")
+    pid, since, used = switch.driver("a")["pid"], time.monotonic(), cpu_seconds(switch.process.pid)
+    wait_for(lambda: spoken_by(switch, "a")[1] > 1000, "lines left out, and that said")
+    fakes.set("dev1", "speak")
+    wait_for(lambda: "port b: fake: info: a word" in spoken_by(switch, "b")[0], "the word of another driver")
+    expect("port b: and half a line" not in switch.said(), "half a line is no line")
+    # It is not kept from writing for so long that it would be taken for hung.
+    time.sleep(max(0, since + 5 - time.monotonic()))
+    expect_equal(switch.driver("a")["pid"], pid, "the driver that floods")
+    used, took = cpu_seconds(switch.process.pid) - used, time.monotonic() - since
+    expect(used < took / 2, f"{used:.1f} s of the supervisor's in {took:.1f} s")
+    # What has ended has said what it had to say; and its successors get no other burst.
+    for _ in range(3):
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: switch.driver("a").get("pid", pid) != pid, "another one")
+        wait_up(switch, "a")
+        pid = switch.driver("a")["pid"]
+    os.kill(switch.driver("b")["pid"], signal.SIGKILL)
+    wait_for(lambda: "port b: and half a line" in spoken_by(switch, "b")[0], "the other one's last words")
+    switch.stop()
+    lines, left_out = spoken_by(switch, "a")
+    expect(100 <= len(lines) <= 101 + time.monotonic() - begin, f"{len(lines)} lines in {time.monotonic() - begin:.1f} s")
+    expect(left_out > 1000, f"{left_out} lines left out")
+    expect(r"port a: \x1b]0;title\x07\x1b[2Jgone\x0d\xc2\x9b\x00lasthop: ready" in lines, "its lines as they were")
+    expect(any(line.startswith("port a: xxx") and line.endswith("x [cut]") for line in lines), "a line without end")
+    log = (switch.top / "switch.log").read_bytes()
+    expect(not any(byte < 32 and byte != 10 or byte >= 127 for byte in log), "control characters in the log")
+    for line in log.decode().splitlines():
+        expect(line.startswith(("lasthop: ", "lasthop-core: ", "lasthop-control: ", "port a: ", "port b: ")) and
+               "forged" not in line.partition(" a: ")[0] and len(line) < 1024, line)
+    fakes.cleanup()
+
+
 def stations_stay(top):
     """while a driver is away, what was learned at its port and its flows stay"""
     fakes = Fakes(top)
@@ -381,4 +434,4 @@ def stations_stay(top):
 
 
 run_tests(settings_and_reports, refused, killed, hung, missing, control_is_killed, core_is_killed, same_device_again,
-          link_goes, ends, stations_stay)
+          link_goes, ends, floods_the_log, stations_stay)
