@@ -128,14 +128,16 @@ static void without_observer(void **state)
 	expect_vm(&bed, port[0], DP_VM_UNKNOWN, getpid());
 	testbed_expect_traffic(a, b, 100);
 
-	/* It comes late, and goes, and comes again. */
-	for (int i = 0; i < 2; i++) {
+	/* It comes late, and goes, and comes again, in the middle of traffic. */
+	for (int i = 0; i < 100; i++) {
 		observer_say(&observer, OBSERVER_HELLO);
+		testbed_expect_traffic(a, b, 100);
 		slot = expect_request(&observer, OBSERVER_WATCH, getpid());
 		see(&observer, slot, 1);
 		expect_vm(&bed, port[0], DP_VM_RUNNING, getpid());
 		testbed_expect_traffic(a, b, 100);
 		observer_say(&observer, OBSERVER_GONE);
+		testbed_expect_traffic(a, b, 100);
 		wait_known(&bed, false);
 		expect_vm(&bed, port[0], DP_VM_UNKNOWN, getpid());
 		testbed_expect_traffic(a, b, 100);
