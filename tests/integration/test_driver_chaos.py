@@ -152,9 +152,10 @@ def chaos(top):
             return memory <= before[0] + GROWTH_KB and descriptors == before[1]
 
         wait_for(as_before, f"the core has what it had: {before} kB and descriptors, now {holdings(test.core)}")
-        print(f"  {ROUNDS} rounds: {sum(test.ends.values())} drivers ended, {test.attached} attachments of a hostile "
-              f"one, {test.frames} frames between two VMs and none lost, {test.slow} rounds without a CPU; the core had "
-              f"{before[0]} kB and {before[1]} descriptors, and has {holdings(test.core)[0]} kB and {holdings(test.core)[1]}")
+        memory, descriptors = holdings(test.core)
+        print(f"  {ROUNDS} rounds: {sum(test.ends.values())} drivers ended, {test.attached} attachments of a hostile one, "
+              f"{test.frames} frames between two VMs and none lost, {test.slow} rounds without a CPU; the core had "
+              f"{before[0]} kB and {before[1]} descriptors, and has {memory} kB and {descriptors}")
         for container in containers:
             test.switch.ok("port", "del", container.port)
         test.stations.close()
