@@ -27,12 +27,13 @@ struct seat {
 	uint32_t home;                /* atomic: the worker whose epoll has the pair's kicks */
 	uint32_t offered_to;          /* atomic: the worker that may take it from its holder, + 1; 0: none */
 	bool polled;                  /* atomic: its guest never kicks */
-	uint8_t bursts;               /* atomic, a hint: packets of the receive queue's last notices, on average */
-	uint64_t given_ns;            /* atomic, a hint: when the last one was given */
 	/* under the pool's home_lock */
 	int tx_fd; /* -1: none */
 	int rx_fd;
 	uint32_t strange_kicks; /* atomic; the home worker's: in a row, from a VM that runs elsewhere */
+	/* by those who have something for the receive queue, who seldom have the transmit queue as well */
+	uint64_t given_ns cache_aligned; /* atomic, a hint: when the last notice was given */
+	uint8_t bursts;                  /* atomic, a hint: packets of the last notices, on average */
 };
 
 /* Calls that a worker is asked to make at once. */
