@@ -127,9 +127,9 @@ static void remove_port_sockets(const char *state_path)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {
-		"state.json", ".state.json.new", "drivers.json",  ".drivers.json.new",
-		"api.sock",   DP_SOCKET_NAME,    STATS_FILE_NAME, "." STATS_FILE_NAME ".new"};
+	static const char stats_half_made[] = "." STATS_FILE_NAME ".new";
+	static const char *const names[] = {"state.json", ".state.json.new", "drivers.json",  ".drivers.json.new",
+					    "api.sock",   DP_SOCKET_NAME,    STATS_FILE_NAME, stats_half_made};
 	char path[PATH_MAX];
 
 	if (join_path(path, dir, "state.json"))
