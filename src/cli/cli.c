@@ -14,12 +14,16 @@
 int cli_fail(int status, const char *format, ...)
 {
 	va_list arguments;
+	char *text;
+	int size;
 
-	fputs("lasthop: ", stderr);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	size = vasprintf(&text, format, arguments);
 	va_end(arguments);
-	fputc('\n', stderr);
+	/* At once: the switch's other processes write to the same log. */
+	fprintf(stderr, "lasthop: %s\n", size < 0 ? "no memory to say what went wrong" : text);
+	if (size >= 0)
+		free(text);
 	return status;
 }
 

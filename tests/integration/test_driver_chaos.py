@@ -15,8 +15,9 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
-from running import Stations, Switch, expect, expect_equal, program, run_tests, wait_for
+from running import Failure, Stations, Switch, expect, expect_equal, program, run_tests, wait_for
 from namespace import Namespace, need_namespaces
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "100"))
@@ -88,6 +89,17 @@ class Chaos:
     def wait_settled(self):
         wait_for(lambda: len(self.settled()) == len(self.ends), "all drivers are up")
 
+    def settled_holdings(self):
+        """When all drivers are there. On a slow machine one may be taken for hung just then."""
+        for _ in range(20):
+            self.wait_settled()
+            one = holdings(self.core)
+            time.sleep(0.5)
+            two = holdings(self.core)
+            if one[1] == two[1]:
+                return two
+        raise Failure("the core's descriptors do not settle")
+
     def end_driver(self, signo):
         """Of those that are up, the one that was ended least often."""
         pids = wait_for(self.settled, "a driver that is up")
@@ -144,7 +156,7 @@ def chaos(top):
             test.round(number)
             if number == min(WARM_UP, ROUNDS // 2):
                 test.wait_settled()
-                before = holdings(test.core)
+                before = test.settled_holdings()
         test.end()
 
         def as_before():
