@@ -17,21 +17,10 @@ static char logged[65536];
 /* Runs `speak` with standard error going to `logged`. */
 static void capture(void (*speak)(void))
 {
-	char path[] = "/tmp/lasthop-log-XXXXXX";
-	int file = mkstemp(path);
-	int saved = dup(STDERR_FILENO);
-	ssize_t n;
+	struct unit_capture capture = unit_capture_begin(STDERR_FILENO);
 
-	assert_true(file >= 0 && saved >= 0);
-	unlink(path);
-	dup2(file, STDERR_FILENO);
 	speak();
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	n = pread(file, logged, sizeof(logged) - 1, 0);
-	assert_true(n >= 0);
-	logged[n] = '\0';
-	close(file);
+	unit_capture_end(capture, logged, sizeof(logged));
 }
 
 static void speak_levels(void)

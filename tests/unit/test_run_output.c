@@ -24,20 +24,10 @@ static void speak(const char *text, size_t size)
 /* Runs the loop until nothing happens for 50 ms, with standard error going to `printed`. */
 static void listen_with(void (*step)(void))
 {
-	char path[] = "/tmp/lasthop-output-XXXXXX";
-	int file = mkstemp(path), saved = dup(STDERR_FILENO);
-	ssize_t n;
+	struct unit_capture capture = unit_capture_begin(STDERR_FILENO);
 
-	assert_true(file >= 0 && saved >= 0);
-	unlink(path);
-	dup2(file, STDERR_FILENO);
 	step();
-	dup2(saved, STDERR_FILENO);
-	close(saved);
-	n = pread(file, printed, sizeof(printed) - 1, 0);
-	assert_true(n >= 0);
-	printed[n] = '\0';
-	close(file);
+	unit_capture_end(capture, printed, sizeof(printed));
 }
 
 static void run_loop(void)

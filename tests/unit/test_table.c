@@ -35,21 +35,10 @@ static void test_quantities(void **state)
 static const char *printed(struct table *table)
 {
 	static char text[1024];
-	char path[] = "/tmp/lasthop-table-XXXXXX";
-	int file = mkstemp(path), saved = dup(STDOUT_FILENO);
-	ssize_t n;
+	struct unit_capture capture = unit_capture_begin(STDOUT_FILENO);
 
-	assert_true(file >= 0 && saved >= 0);
-	fflush(stdout);
-	dup2(file, STDOUT_FILENO);
 	assert_int_equal(table_print(table), 0);
-	fflush(stdout);
-	dup2(saved, STDOUT_FILENO);
-	n = pread(file, text, sizeof(text) - 1, 0);
-	text[n] = '\0';
-	close(file);
-	close(saved);
-	unlink(path);
+	unit_capture_end(capture, text, sizeof(text));
 	return text;
 }
 

@@ -45,6 +45,39 @@ static inline char *unit_temporary_dir(char path[64])
 	return mkdtemp(path);
 }
 
+/* One of our own standard streams, kept while what is written to it goes to a file. */
+struct unit_capture {
+	int fd;
+	int file;
+	int saved;
+};
+
+static inline struct unit_capture unit_capture_begin(int fd)
+{
+	char path[] = "/tmp/lasthop-capture-XXXXXX";
+	struct unit_capture capture = {.fd = fd, .file = mkstemp(path), .saved = dup(fd)};
+
+	assert_true(capture.file >= 0 && capture.saved >= 0);
+	unlink(path);
+	fflush(NULL);
+	dup2(capture.file, fd);
+	return capture;
+}
+
+/* What was written, as a string. */
+static inline void unit_capture_end(struct unit_capture capture, char *text, size_t size)
+{
+	ssize_t n;
+
+	fflush(NULL);
+	dup2(capture.saved, capture.fd);
+	close(capture.saved);
+	n = pread(capture.file, text, size - 1, 0);
+	close(capture.file);
+	assert_true(n >= 0);
+	text[n] = '\0';
+}
+
 /* The lowest descriptor that is free: unchanged over what must not leak any. */
 static inline int unit_next_fd(void)
 {
