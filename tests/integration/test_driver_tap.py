@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 
-from drivers import Driver, counters, driver_command
+from drivers import Driver, counters, driver_command, end_all
 from running import Switch, expect, expect_equal, run_tests, wait_for
 from namespace import Namespace, Stream, need_namespaces
 
@@ -30,12 +30,7 @@ def two(top, *options, ports=("a", "b")):
     except Exception:
         print({name: counters(switch, name)["drops"] for name in ports}, spaces[0].ip("neigh"), spaces[1].ip("neigh"))
         raise
-    for driver in drivers:
-        if driver.process.poll() is None:
-            driver.stop()
-    switch.stop()
-    for space in spaces:
-        space.remove()
+    end_all(switch, drivers, *spaces)
 
 
 def average(before, after, direction):
