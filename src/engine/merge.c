@@ -82,17 +82,18 @@ static bool is_due(struct worker *worker, struct notice *notice, bool idle)
 {
 	const struct port *port = datapath_port(worker->pool->config.dp, notice->port);
 	uint64_t bound_ns;
-	bool behind;
+	bool asleep, behind;
 
 	if (!port)
 		return true;
-	if (is_asleep(port) && merge_is_sparse(worker, notice))
+	asleep = is_asleep(port);
+	if (asleep && merge_is_sparse(worker, notice))
 		return true;
 	behind = is_behind(worker, load_relaxed(&port->vm_slot));
 	bound_ns = (behind ? BURST_TIMES : 1) * port->notify_ns;
 	if (!behind && notice->packets >= port->notify_packets)
 		return true;
-	if (is_asleep(port) && (idle || (!behind && has_bound(port, notice)) || can_begin_at_once(port)))
+	if (asleep && (idle || (!behind && has_bound(port, notice)) || can_begin_at_once(port)))
 		return true;
 	if (notice->since_ns == 0)
 		notice->since_ns = worker->now_ns;
