@@ -20,10 +20,9 @@ struct run_child {
 	char path[PATH_MAX];
 	char **argv; /* NULL-terminated */
 	int argc;
-	int keep_fds[2]; /* are passed on although they are closed on exec; -1: none */
-	struct run_output
-		*output; /* through which all goes that it prints; NULL: it has our standard output and error */
-	pid_t pid;       /* 0: does not run */
+	int keep_fds[2];           /* are passed on although they are closed on exec; -1: none */
+	struct run_output *output; /* for all that it prints; NULL: it has our standard output and error */
+	pid_t pid;                 /* 0: does not run */
 	uint64_t started_ns;
 	uint64_t wait_ns; /* before the next restart */
 	struct loop_timer timer;

@@ -4,13 +4,10 @@
  *
  * How much is read at once is bounded, and then there is a pause: a child that floods costs us little, and waits; one
  * that logs honestly has 64 KiB of room, and waits for a pause at most. What is over the limit is read all the same.
- *
- * The limit is a token bucket kept as one number, as in lib/log.c.
  */
 #include "cli/run_output.h"
 
 #include "lib/clock.h"
-#include "lib/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,19 +20,7 @@
 #define READS_ROUND 8                         /* and then the pause: 1.6 MB/s at most */
 #define READS_LAST  (1024 * 1024 / READ_SIZE) /* as large as who has its end can make a pipe */
 #define PAUSE_NS    (20 * NS_PER_MS)
-#define PERIOD_NS   NS_PER_S /* a line */
 #define REPORT_NS   (5 * NS_PER_S)
-
-static bool take_token(struct run_output *output)
-{
-	uint64_t now = clock_now_ns();
-	uint64_t next = max(output->full_ns, now) + PERIOD_NS;
-
-	if (next > now + RUN_OUTPUT_BURST * PERIOD_NS)
-		return false;
-	output->full_ns = next;
-	return true;
-}
 
 /* False: there is no room for it now. Other failures have nowhere to be reported. */
 static bool write_out(const char *text, size_t size)
@@ -56,12 +41,12 @@ static void say_left_out(struct run_output *output)
 	char text[256];
 	int n;
 
-	if (output->left_out == 0)
+	if (output->limit.suppressed == 0)
 		return;
 	n = snprintf(text, sizeof(text), "lasthop: %.100s: %llu lines left out (it may write %d, then one a second)\n",
-		     output->name, (unsigned long long)output->left_out, RUN_OUTPUT_BURST);
+		     output->name, (unsigned long long)output->limit.suppressed, RUN_OUTPUT_BURST);
 	if (write_out(text, (size_t)n))
-		output->left_out = 0;
+		output->limit.suppressed = 0;
 }
 
 static void report_expired(struct loop_timer *timer)
@@ -69,13 +54,13 @@ static void report_expired(struct loop_timer *timer)
 	struct run_output *output = container_of(timer, struct run_output, report_timer);
 
 	say_left_out(output);
-	if (output->left_out > 0)
+	if (output->limit.suppressed > 0)
 		loop_timer_start(output->loop, timer, clock_now_ns() + REPORT_NS);
 }
 
 static void leave_out(struct run_output *output)
 {
-	output->left_out++;
+	output->limit.suppressed++;
 	if (!loop_timer_running(&output->report_timer))
 		loop_timer_start(output->loop, &output->report_timer, clock_now_ns() + REPORT_NS);
 }
@@ -96,7 +81,7 @@ static void end_line(struct run_output *output)
 	}
 	output->used = 0;
 	output->cut = false;
-	if (!take_token(output)) {
+	if (!log_limit_take(&output->limit, RUN_OUTPUT_BURST)) {
 		leave_out(output);
 		return;
 	}

@@ -11,6 +11,7 @@
 #ifndef LASTHOP_CLI_RUN_OUTPUT_H
 #define LASTHOP_CLI_RUN_OUTPUT_H
 
+#include "lib/log.h"
 #include "lib/loop.h"
 
 #include <stddef.h>
@@ -25,8 +26,7 @@ struct run_output {
 	struct loop_io io;              /* fd -1: not open */
 	struct loop_timer pause_timer;  /* reads on */
 	struct loop_timer report_timer; /* says what was left out if no line does */
-	uint64_t full_ns;               /* when all of the burst may be used again */
-	uint64_t left_out;              /* lines, since it was said */
+	struct log_limit limit;         /* of lines; suppressed: since it was said */
 	size_t used;                    /* of `line` */
 	bool cut;                       /* and more of it came */
 	char line[RUN_OUTPUT_LINE_MAX];

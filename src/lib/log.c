@@ -164,7 +164,7 @@ void log_write_va(int level, const char *format, va_list args)
 	log_write(level, "%s", text);
 }
 
-static bool log_limit_take(struct log_limit *limit)
+bool log_limit_take(struct log_limit *limit, unsigned int burst)
 {
 	uint64_t now = clock_now_ns();
 	uint64_t old = load_relaxed(&limit->next_ns);
@@ -172,7 +172,7 @@ static bool log_limit_take(struct log_limit *limit)
 
 	do {
 		next = max(old, now) + NS_PER_S;
-		if (next > now + LOG_LIMIT_BURST * NS_PER_S)
+		if (next > now + burst * NS_PER_S)
 			return false;
 	} while (!__atomic_compare_exchange_n(&limit->next_ns, &old, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 	return true;
@@ -185,7 +185,7 @@ void log_limited(struct log_limit *limit, int level, const char *format, ...)
 
 	if (!log_enabled(level))
 		return;
-	if (!log_limit_take(limit)) {
+	if (!log_limit_take(limit, LOG_LIMIT_BURST)) {
 		__atomic_fetch_add(&limit->suppressed, 1, __ATOMIC_RELAXED);
 		return;
 	}

@@ -64,6 +64,9 @@ struct log_limit {
 
 #define LOG_LIMIT_BURST 5
 
+/* For who writes by other ways, with a burst of its own: whether one may now. Counts nothing as suppressed. */
+bool log_limit_take(struct log_limit *limit, unsigned int burst);
+
 void log_limited(struct log_limit *limit, int level, const char *format, ...) printf_like(3, 4);
 
 #endif
