@@ -114,9 +114,11 @@ struct worker {
 	struct copying *copying;   /* NULL: it copies alone */
 	unsigned int posted_count;
 	struct posted posted[CALL_POSTS];
-	uint64_t load_since_ns; /* of the load below */
-	uint64_t load;          /* what it has moved since, in packets */
-	uint64_t copied_before; /* bytes that are in the load already */
+	uint64_t load_since_ns;     /* of the load below */
+	uint64_t load;              /* what it has moved since, in packets */
+	uint64_t copied_before;     /* bytes that are in the load already */
+	struct cpu_history history; /* of its CPU, when the load began */
+	uint32_t idle_switches;     /* of the CPU that was idle when a load was weighed last */
 	/* the queues of which the last round found nothing new, and no reason for another turn before there is */
 	unsigned int peek_count;
 	struct peek {

@@ -83,6 +83,22 @@ static inline bool vm_state_cpu_is_wanted(unsigned int cpu)
 	return cpu < OBSERVER_CPUS && READ_ONCE(vm_state_tables.cpus[cpu].wanted) != 0;
 }
 
+/* What a CPU has done so far, to be compared with what it had done before. Both go round. */
+struct cpu_history {
+	uint32_t switches;
+	uint32_t idles; /* those to nobody */
+};
+
+/* All 0 if it is unknown. */
+static inline struct cpu_history vm_state_cpu_history(unsigned int cpu)
+{
+	const struct observer_cpu *entry = &vm_state_tables.cpus[cpu % OBSERVER_CPUS];
+
+	if (cpu >= OBSERVER_CPUS)
+		return (struct cpu_history){0};
+	return (struct cpu_history){.switches = READ_ONCE(entry->switches), .idles = READ_ONCE(entry->idles)};
+}
+
 /* The id of the thread that runs on it, 0 if none or unknown; as the initial pid namespace has it. */
 static inline pid_t vm_state_cpu_thread(unsigned int cpu)
 {

@@ -571,15 +571,21 @@ static void leave(struct worker *worker)
 	}
 }
 
-/* Its own CPU is short: offers the queues to a worker on an idle one, who takes them when it is there. */
-static void offer(struct worker *worker, bool wanted)
+/*
+ * Its own CPU is short: offers the queues to a worker on an idle one, who takes them when it is there. Only if that CPU
+ * has been idle since the last time: between two bursts of its own VMs every CPU is.
+ */
+static void offer(struct worker *worker, bool full)
 {
 	struct worker *other = homes_find_idle(worker);
+	uint32_t switches = other ? vm_state_cpu_history(other->cpu).switches : 0;
 
-	if (!other)
+	if (!other || switches != worker->idle_switches) {
+		worker->idle_switches = switches;
 		return;
-	/* Where nobody else wants the CPU half of them is enough. */
-	for (uint32_t i = 0; i < worker->active_count; i += wanted ? 1 : 2) {
+	}
+	/* Where there is some time left half of them is enough. */
+	for (uint32_t i = 0; i < worker->active_count; i += full ? 1 : 2) {
 		uint32_t id = worker->active[i];
 
 		store_release(&worker->pool->seats[id].offered_to, other->index + 1);
@@ -591,16 +597,22 @@ static void offer(struct worker *worker, bool wanted)
 static void weigh(struct worker *worker, unsigned int packets, bool wanted)
 {
 	uint64_t copied = worker->fwd->worker_stats->copied_bytes;
+	struct cpu_history history;
 	uint64_t now;
+	bool full;
 
 	worker->load += packets + (copied - worker->copied_before) / LOAD_BYTES;
 	worker->copied_before = copied;
 	if (likely(worker->load < LOAD_FULL))
 		return;
 	now = clock_now_ns();
-	if (now - worker->load_since_ns < LOAD_NS)
-		offer(worker, wanted);
+	history = vm_state_cpu_history(worker->cpu);
+	/* Others want it, or have had it, and none of its time was left. */
+	full = wanted || (history.idles == worker->history.idles && history.switches - worker->history.switches > 1);
+	if (now - worker->load_since_ns < LOAD_NS && (worker->active_count > 1 || full))
+		offer(worker, full);
 	worker->load_since_ns = now;
+	worker->history = history;
 	worker->load = 0;
 }
 
@@ -669,8 +681,7 @@ static void work_on(struct worker *worker, unsigned int progress)
 		return;
 	if (wanted)
 		leave(worker);
-	if (worker->active_count > 1 || wanted)
-		weigh(worker, progress, wanted);
+	weigh(worker, progress, wanted);
 }
 
 /* @syscalls core: sched_setaffinity sched_setattr getpriority */

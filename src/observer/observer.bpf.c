@@ -203,6 +203,8 @@ int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_st
 		*(volatile __u64 *)&cpu->running = state << OBSERVER_CPU_STATE_SHIFT | (__u32)next->pid;
 		cpu->wanted = state != OBSERVER_CPU_IDLE && is_wanted(next, yields);
 		cpu->switches++;
+		if (state == OBSERVER_CPU_IDLE)
+			cpu->idles++;
 	}
 	member_is(prev, preempted || prev_state == 0 ? MEMBER_RUNNABLE : MEMBER_BLOCKED, index);
 	member_is(next, MEMBER_RUNNING, index);

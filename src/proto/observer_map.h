@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define OBSERVER_VERSION 1 /* of all that is in this file */
+#define OBSERVER_VERSION 2 /* of all that is in this file */
 #define OBSERVER_SLOTS   1024
 #define OBSERVER_CPUS    1024 /* nothing is known of those with higher numbers */
 
@@ -49,7 +49,8 @@ struct observer_cpu {
 	 */
 	uint32_t wanted;
 	uint32_t switches; /* goes round */
-	uint32_t zero[12];
+	uint32_t idles;    /* those to the idle task; goes round */
+	uint32_t zero[11];
 } __attribute__((aligned(64)));
 
 #define OBSERVER_CPU_STATE_SHIFT 32

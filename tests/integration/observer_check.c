@@ -431,6 +431,7 @@ static void test_idle_cpu(void **state)
 {
 	int cpu = any_cpu(), far = other_cpu(cpu);
 	unsigned int idle = 0, samples = 0;
+	struct cpu_history history;
 	unsigned long before;
 	uint64_t end_ns;
 	struct body body;
@@ -456,9 +457,13 @@ static void test_idle_cpu(void **state)
 	spin_until(!vm_state_cpu_is_idle((unsigned int)far));
 	/* It may have been anyone who kept it busy; wait until it is certainly the spinner's turn. */
 	usleep(100000);
+	history = vm_state_cpu_history((unsigned int)far);
 	for (int i = 0; i < SAMPLES; i++)
 		assert_false(vm_state_cpu_is_idle((unsigned int)far));
+	assert_int_equal(vm_state_cpu_history((unsigned int)far).idles, history.idles);
 	body_end(&body);
+	if (idle > 0)
+		spin_until(vm_state_cpu_history((unsigned int)far).idles != history.idles);
 }
 
 static void wait_for(struct body *body, int who, enum mode mode)

@@ -74,6 +74,8 @@ static void *chaos_main(void *arg)
 		store_relaxed(&slot->watch, 1);
 		store_relaxed(&chaos->observer.cpus[cpu].running, state << OBSERVER_CPU_STATE_SHIFT | 1);
 		store_relaxed(&chaos->observer.cpus[cpu].wanted, random_below(&random, 2));
+		store_relaxed(&chaos->observer.cpus[cpu].switches, random_below(&random, 4));
+		store_relaxed(&chaos->observer.cpus[cpu].idles, random_below(&random, 2));
 		nanosleep(&(struct timespec){.tv_nsec = 1000 + random_below(&random, 200000)}, NULL);
 		while (recv(chaos->observer.sock, &request, sizeof(request), MSG_DONTWAIT) > 0)
 			;

@@ -169,6 +169,12 @@ static void test_cpus(void **state)
 	assert_false(vm_state_cpu_is_wanted(3));
 	cpus[3].wanted = 1;
 	assert_true(vm_state_cpu_is_wanted(3));
+	cpus[3].switches = 7;
+	cpus[3].idles = 2;
+	assert_int_equal(vm_state_cpu_history(3).switches, 7);
+	assert_int_equal(vm_state_cpu_history(3).idles, 2);
+	cpus[0].switches = 1;
+	assert_int_equal(vm_state_cpu_history(OBSERVER_CPUS).switches, 0);
 }
 
 static void test_requests(void **state)
