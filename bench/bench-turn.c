@@ -10,7 +10,9 @@
  * With FLOWS, packets belong to so many pairs of addresses in turn, in random order: each pair a flow of the table's,
  * or with "stages" a flow for each source and each destination, as the control plane does it.
  *
- *	bench_turn [SIZE [TURNS [FLOWS [pairs|stages]]]]
+ * A turn is of BATCH packets, 32 unless told: of a single one it shows what a round trip waits for.
+ *
+ *	bench_turn [SIZE [TURNS [FLOWS [pairs|stages [BATCH]]]]]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +115,7 @@ int main(int argc, char **argv)
 	unsigned long turns = argc > 2 ? strtoul(argv[2], NULL, 10) : 200000;
 	uint32_t flows = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1, stations = 1, flow = 0;
 	const bool stages = argc > 4 && strcmp(argv[4], "stages") == 0;
+	const uint32_t batch = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : TXQ_BATCH;
 	const uint64_t features = VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF);
 	const size_t memory_size = 64U << 20;
 	static struct guest_memory guest_memory;
@@ -131,7 +134,8 @@ int main(int argc, char **argv)
 	dp.flows = flow_table_create(1, flows + 2 * stations);
 	dp.ports[0] = port_create(0, FORWARD_FULL_WAIT_NS);
 	dp.ports[1] = port_create(1, FORWARD_FULL_WAIT_NS);
-	if (!memory || !stats || !worker || !dp.flows || !dp.ports[0] || !dp.ports[1] || size < 60 || size > 2000)
+	if (!memory || !stats || !worker || !dp.flows || !dp.ports[0] || !dp.ports[1] || size < 60 || size > 2000 ||
+	    batch == 0 || batch > TXQ_BATCH)
 		return 1;
 	memset(memory, 0, memory_size);
 	memset(stats, 0, sizeof(*stats) * FLOW_PORTS_MAX);
@@ -162,7 +166,7 @@ int main(int argc, char **argv)
 	for (unsigned long turn = 0; turn < turns; turn++) {
 		uint64_t start;
 
-		for (unsigned int i = 0; i < TXQ_BATCH && flows > 1; i++) {
+		for (unsigned int i = 0; i < batch && flows > 1; i++) {
 			uint8_t *frame = tx.buffers + (tx.ring.avail->idx + i) % RING * STRIDE + HEADER;
 
 			/* A full period, so that each comes as often as the others. */
@@ -170,10 +174,10 @@ int main(int argc, char **argv)
 			set_station(frame, DESTINATION, flow / stations);
 			set_station(frame + 6, SOURCE, flow % stations);
 		}
-		tx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + TXQ_BATCH);
-		rx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + TXQ_BATCH);
+		tx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + batch);
+		rx.ring.avail->idx = (uint16_t)(tx.ring.avail->idx + batch);
 		start = clock_now_ns();
-		if (forward_turn(fwd, &dp.ports[0]->txq[0]) != TXQ_BATCH) {
+		if (forward_turn(fwd, &dp.ports[0]->txq[0]) != batch) {
 			fprintf(stderr, "turn %lu: not all packets went\n", turn);
 			return 1;
 		}
@@ -184,8 +188,8 @@ int main(int argc, char **argv)
 			best = start;
 		rcu_quiescent_state();
 	}
-	printf("%u bytes: %.2f ns a packet at best, %.2f on average\n", size, (double)best / TXQ_BATCH,
-	       (double)sum / (double)turns / TXQ_BATCH);
+	printf("%u bytes: %.2f ns a packet at best, %.2f on average\n", size, (double)best / batch,
+	       (double)sum / (double)turns / batch);
 	rcu_unregister_thread();
 	return 0;
 }
