@@ -336,28 +336,31 @@ static bool arm(struct worker *worker, uint64_t *deadline)
 	return ready;
 }
 
+static void handle_kick(struct worker *worker, uint64_t data)
+{
+	const uint32_t id = (uint32_t)data;
+	const struct port *port = datapath_port(worker->pool->config.dp, id / PORT_PAIRS_MAX);
+
+	if (data & RX_EVENT) {
+		worker_pool_wake(worker->pool);
+	} else {
+		worker_activate(worker, id);
+		stats_add(&worker->fwd->stats[id / PORT_PAIRS_MAX].kicks, 1);
+	}
+	/* A VM that only receives kicks as well, for packets that wait for its buffers. */
+	if (port)
+		homes_follow(worker, id, port);
+}
+
 static void handle_events(struct worker *worker, const struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++) {
-		uint64_t data = events[i].data.u64;
+		uint64_t value;
 
-		if (data == WAKE_EVENT) {
-			uint64_t value;
-
-			if (read(worker->wake_fd, &value, sizeof(value)) < 0)
-				continue;
+		if (events[i].data.u64 != WAKE_EVENT)
+			handle_kick(worker, events[i].data.u64);
+		else if (read(worker->wake_fd, &value, sizeof(value)) == sizeof(value))
 			activate_attended(worker);
-		} else if (data & RX_EVENT) {
-			worker_pool_wake(worker->pool);
-		} else {
-			uint32_t id = (uint32_t)data;
-			const struct port *port = datapath_port(worker->pool->config.dp, id / PORT_PAIRS_MAX);
-
-			worker_activate(worker, id);
-			if (port)
-				homes_follow(worker, id, port);
-			stats_add(&worker->fwd->stats[id / PORT_PAIRS_MAX].kicks, 1);
-		}
 	}
 }
 
