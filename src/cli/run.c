@@ -286,7 +286,21 @@ static const struct {
 	{"--user", true, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
 	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
 	{"--log-level", true, FOR_CORE | FOR_CONTROL | FOR_OBSERVER | FOR_DRIVERS, NULL},
+	{"--dir", true, FOR_US, NULL},
+	{"--json", false, FOR_US, NULL},
 };
+
+static void take_our_option(struct supervisor *supervisor, struct cli *cli, const char *name, const char *value)
+{
+	if (strcmp(name, "--dir") == 0)
+		cli->dir = value;
+	else if (strcmp(name, "--json") == 0)
+		cli->json = true;
+	else if (strcmp(name, "--no-observer") == 0)
+		supervisor->wants_observer = false;
+	else
+		supervisor->drivers.keep_devices = true;
+}
 
 static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
 {
@@ -296,14 +310,6 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 	while (i < ARRAY_SIZE(run_options) && !(strncmp(word, run_options[i].name, strlen(run_options[i].name)) == 0 &&
 						strchr("=", word[strlen(run_options[i].name)]) != NULL))
 		i++;
-	if (strcmp(word, "--dir") == 0 && *at + 1 < argc) {
-		cli->dir = argv[++*at];
-		return CLI_OK;
-	}
-	if (strncmp(word, "--dir=", 6) == 0) {
-		cli->dir = word + 6;
-		return CLI_OK;
-	}
 	if (i == ARRAY_SIZE(run_options))
 		return cli_fail(CLI_USAGE, "'%s': not an option of run; see `lasthop help run`", word);
 	if (!run_options[i].has_argument && strchr(word, '=') != NULL)
@@ -325,11 +331,8 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 		run_child_argument(&supervisor->observer, run_options[i].name, value);
 	if (run_options[i].whom & FOR_DRIVERS)
 		run_drivers_argument(&supervisor->drivers, run_options[i].name, value);
-	/* Those of ours. */
-	if (run_options[i].whom == FOR_US && strcmp(run_options[i].name, "--no-observer") == 0)
-		supervisor->wants_observer = false;
-	else if (run_options[i].whom == FOR_US)
-		supervisor->drivers.keep_devices = true;
+	if (run_options[i].whom == FOR_US)
+		take_our_option(supervisor, cli, run_options[i].name, value);
 	return CLI_OK;
 }
 
@@ -345,10 +348,10 @@ static int take_run_options(struct supervisor *supervisor, struct cli *cli, int 
 		status = find_observer(supervisor, room);
 	for (int i = 0; i < argc && status == CLI_OK; i++)
 		status = take_run_option(supervisor, cli, argc, argv, &i);
+	if (status == CLI_OK)
+		status = cli_settle_dir(cli);
 	if (status != CLI_OK)
 		return status;
-	if (cli->dir == NULL)
-		cli->dir = cli_default_dir();
 	run_child_argument(&supervisor->core, "--dir", cli->dir);
 	run_child_argument(&supervisor->control, "--dir", cli->dir);
 	if (supervisor->wants_observer && !supervisor->observed)

@@ -48,6 +48,29 @@ def help_and_usage(_top):
     refused(cli("port", "show", "--json=yes"), 2, "--json")
     refused(cli("stats", "a", "b"), 2, "stats")
     refused(cli("bridge", "show", "--mac-age", "30"), 2, "bridge add")
+    for words in (["port", "show", "-j"], ["stats", "-j"], ["-j", "stats"]):
+        refused(cli(*words), 2, "'-j'")
+    for words in (["--dir"], ["port", "show", "--dir"], ["run", "--dir"]):
+        refused(cli(*words), 2, "'--dir' needs an argument")
+    for words in (["port", "show"], ["stats"], ["run"], ["version"]):
+        refused(cli("--dir", "", *words), 2, "'--dir' needs a directory")
+
+
+def options_anywhere(top):
+    """options of every command stand anywhere"""
+    nowhere = os.path.join(top, "nowhere")
+    for command in ("port", "bridge", "flow", "mac"):
+        for words in ((command, "--json", "--dir", nowhere, "show"), (command, "show", "--json", "--dir", nowhere),
+                      ("--json", command, f"--dir={nowhere}", "show")):
+            refused(cli(*words), 3, f"no switch runs in {nowhere}")
+    # A value is no subcommand.
+    refused(cli("port", "--dir", "show"), 2, "port add|del|show")
+    refused(cli("run", "--json", "--dir", nowhere, "--colour"), 2, "--colour")
+    general = cli("help")
+    for words in (["help"], ["--help"], ["--json"], ["--dir", nowhere]):
+        expect_equal(cli("help", *words), general, f"help with {words}")
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        expect("version" in json.loads(cli("--dir", nowhere, *words)[1]), f"{words} is JSON")
 
 
 def wrong_run(top):
@@ -168,4 +191,5 @@ def sixty_four_ports(top):
     switch.stop()
 
 
-run_tests(without_a_switch, help_and_usage, wrong_run, ports_and_bridges, one_per_directory, sixty_four_ports)
+run_tests(without_a_switch, help_and_usage, options_anywhere, wrong_run, ports_and_bridges, one_per_directory,
+          sixty_four_ports)
