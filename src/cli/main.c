@@ -5,8 +5,11 @@
  */
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -65,7 +68,8 @@ static int find_command(struct cli *cli, int argc, char **argv)
 	return version != 0 ? -1 : 0;
 }
 
-int main(int argc, char **argv)
+/* Runs the command and returns the exit status. */
+static int run_command(int argc, char **argv)
 {
 	struct cli cli = {0};
 	int at = find_command(&cli, argc, argv);
@@ -94,4 +98,31 @@ int main(int argc, char **argv)
 		return commands[i].run(&cli, argc - at - 1, argv + at + 1);
 	}
 	return cli_fail(CLI_USAGE, "there is no command '%s'; see `lasthop help`", name);
+}
+
+/*
+ * Nothing of ours may come to be in the place of a standard descriptor that is closed: what is printed would go there.
+ * For reading only, so that it is an error to print.
+ */
+static bool keep_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY | O_NOCTTY);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd >= 0 && close(fd) == 0;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (!keep_standard_descriptors())
+		return CLI_FAILED;
+	status = run_command(argc, argv);
+	/* What was not printed has not been done; a switch that has run is another matter. */
+	if (status == CLI_OK && (fflush(stdout) != 0 || ferror(stdout)))
+		return cli_fail(CLI_FAILED, "cannot write the result: %s", strerror(errno));
+	return status;
 }

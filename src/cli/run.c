@@ -210,8 +210,9 @@ static void ready_came(struct loop_io *io, uint32_t events)
 	(void)events;
 	if (read(io->fd, &line, 1) == 1) {
 		supervisor->ready = true;
-		puts("lasthop: ready");
-		fflush(stdout);
+		if (puts("lasthop: ready") < 0 || fflush(stdout) != 0)
+			cli_fail(0, "nobody can be told that the switch is ready: %s", strerror(errno));
+		clearerr(stdout);
 		notify_ready(supervisor);
 	}
 	loop_remove(&supervisor->loop, io);
@@ -443,6 +444,8 @@ int cli_run(struct cli *cli, int argc, char **argv)
 
 	if (supervisor == NULL)
 		return cli_fail(CLI_FAILED, "no memory");
+	/* Who reads our output or log may go away, which is no reason to end. The children have this from us. */
+	signal(SIGPIPE, SIG_IGN);
 	status = take_run_options(supervisor, cli, argc, argv);
 	if (status == CLI_OK) {
 		status = run_files_open(&files, cli->dir);

@@ -7,8 +7,10 @@
 import json
 import os
 import pathlib
+import subprocess
+import time
 
-from running import Switch, cli, expect, expect_equal, listen, run_tests
+from running import Switch, cli, expect, expect_equal, listen, program, run_tests, wait_for
 
 
 def refused(result, status, *words):
@@ -191,5 +193,52 @@ def sixty_four_ports(top):
     switch.stop()
 
 
+def output_that_nobody_takes(top):
+    """output that nobody takes"""
+    lasthop = program("lasthop")
+    switch = Switch(top, "a")
+
+    def status(words, redirection):
+        line = " ".join([lasthop, "--dir", str(switch.dir), *words]) + " " + redirection
+        done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    for words in (["port", "show"], ["port", "show", "--detail"], ["stats"], ["stats", "--json"], ["flow", "show"],
+                  ["version"], ["help"], ["--help"]):
+        for redirection in (">/dev/full", ">&-"):
+            got, errors = status(words, redirection)
+            expect(got == 1 and "cannot write the result" in errors, f"{words} {redirection}: {got}, {errors!r}")
+    # Nothing to print, nothing to fail.
+    expect_equal(status(["port", "add", switch.spec("b")], ">&-"), (0, ""), "port add without an output")
+    switch.stop()
+
+
+def run_without_a_reader(top):
+    """a switch whose output and log nobody reads"""
+    directory = pathlib.Path(top, "run")
+    lasthop = program("lasthop")
+    words = [lasthop, "run", "--dir", directory, "--port", f"a={top}/a.sock"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    for output, errors in ((writer, writer), (None, subprocess.DEVNULL)):
+        # Without a standard output, what is opened first would be in its place.
+        command = words if output is not None else ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        try:
+            # It is ready, and has not said so, when its socket is there.
+            wait_for(lambda: os.path.exists(f"{top}/a.sock"), "a switch")
+            wait_for(lambda: cli("--dir", directory, "port", "add", f"b={top}/b.sock")[0] == 0, "port add")
+            expect_equal((directory / "lock").read_text(), f"{process.pid}\n", "the lock")
+            time.sleep(0.2)
+            expect_equal(cli("--dir", directory, "port", "del", "b")[0], 0, "port del")
+            process.terminate()
+            expect_equal(process.wait(30), 0, "exit status of the switch")
+        finally:
+            process.kill()
+            process.wait()
+        expect(not directory.exists(), f"{directory} was left behind")
+    os.close(writer)
+
+
 run_tests(without_a_switch, help_and_usage, options_anywhere, wrong_run, ports_and_bridges, one_per_directory,
-          sixty_four_ports)
+          sixty_four_ports, output_that_nobody_takes, run_without_a_reader)
