@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ struct supervisor {
 	bool observed;            /* and there is one to start */
 	char observer_fds[2][16]; /* the socket's ends, as arguments */
 	char drivers_fd[16];
+	char dir[PATH_MAX];                                               /* if it was given as a relative path */
 	char notify_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": nobody asked */
 	bool ready;
 	bool stopping;
@@ -337,6 +339,21 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 	return CLI_OK;
 }
 
+/* The children name files in it to each other, and each would take a relative path in its own way. */
+static int settle_dir(struct supervisor *supervisor, struct cli *cli)
+{
+	char here[PATH_MAX];
+
+	if (cli->dir[0] == '/')
+		return CLI_OK;
+	if (getcwd(here, sizeof(here)) == NULL)
+		return cli_fail(CLI_FAILED, "the current directory: %s", strerror(errno));
+	if (snprintf(supervisor->dir, sizeof(supervisor->dir), "%s/%s", here, cli->dir) >= (int)sizeof(supervisor->dir))
+		return cli_fail(CLI_FAILED, "%s: %s", cli->dir, strerror(ENAMETOOLONG));
+	cli->dir = supervisor->dir;
+	return CLI_OK;
+}
+
 static int take_run_options(struct supervisor *supervisor, struct cli *cli, int argc, char **argv)
 {
 	int room = 2 * argc + 10;
@@ -351,6 +368,8 @@ static int take_run_options(struct supervisor *supervisor, struct cli *cli, int 
 		status = take_run_option(supervisor, cli, argc, argv, &i);
 	if (status == CLI_OK)
 		status = cli_settle_dir(cli);
+	if (status == CLI_OK)
+		status = settle_dir(supervisor, cli);
 	if (status != CLI_OK)
 		return status;
 	run_child_argument(&supervisor->core, "--dir", cli->dir);

@@ -240,5 +240,20 @@ def run_without_a_reader(top):
     os.close(writer)
 
 
+def relative_directory(top):
+    """a directory that is named from where we stand"""
+    here = os.getcwd()
+    os.chdir(top)
+    try:
+        switch = Switch(".", "web,driver=external")
+        # Its socket's path is in what a successor of the control plane reads.
+        expect_equal(switch.port("web")["path"], os.path.realpath(f"{top}/run/ports/web.sock"), "the socket")
+        switch.kill_child("lasthop-control")
+        wait_for(lambda: switch.cli("port", "show", "web")[0] == 0, "the control plane again")
+        switch.stop()
+    finally:
+        os.chdir(here)
+
+
 run_tests(without_a_switch, help_and_usage, options_anywhere, wrong_run, ports_and_bridges, one_per_directory,
-          sixty_four_ports, output_that_nobody_takes, run_without_a_reader)
+          sixty_four_ports, output_that_nobody_takes, run_without_a_reader, relative_directory)
