@@ -64,7 +64,10 @@ static void child_ended(struct supervisor *supervisor, struct run_child *child, 
 	run_child_describe_end(child, wait_status);
 	if (!supervisor->ready) {
 		cli_fail(0, "the switch could not be started");
-		supervisor_stop(supervisor, CLI_FAILED);
+		/* Options that are only passed on are checked by whom they are for. */
+		supervisor_stop(supervisor, WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == CLI_USAGE
+						    ? CLI_USAGE
+						    : CLI_FAILED);
 		return;
 	}
 	run_child_restart(child);

@@ -91,14 +91,19 @@ def wrong_run(top):
     refused(run("--no-offload=yes"), 2, "--no-offload", "no argument")
     refused(run("--port"), 2, "needs an argument")
     refused(run("a"), 2, "not an option")
+    # Those that are only passed on.
+    for option, value in (("--workers", "0"), ("--workers", "two"), ("--linger-us", "5ms"), ("--flows-max", "1"),
+                          ("--class", "realtime"), ("--log-level", "debug")):
+        status, output, errors = run(option, value)
+        expect(status == 2 and output == "", f"{option} {value}: status {status}")
+        expect(option in errors and f"not '{value}'" in errors, errors)
+        expect(not os.path.exists(directory), f"{option}: {directory} was left behind")
     refused(cli("run", "--dir", os.path.join(top, "x" * 100)), 2, "too long")
     refused(cli("run", "--dir", os.path.join(top, "missing/run")), 1, "missing")
     status, output, errors = run("--port", f"a={top}/missing/a.sock")
     expect(status == 1 and output == "" and "No such file" in errors, f"a socket's directory is missing: {errors}")
     status, _, errors = run("--port", f"a={top}/a.sock", "--port", f"b={top}/a.sock")
     expect(status == 1 and "same name or path" in errors, errors)
-    status, _, errors = run("--workers", "0")
-    expect(status == 1 and "--workers" in errors, errors)
     taken = listen(os.path.join(top, "taken.sock"))
     status, _, errors = run("--port", f"a={top}/taken.sock")
     expect(status == 1 and "in use" in errors, errors)
