@@ -86,7 +86,16 @@ def wrong_run(top):
     refused(run("--port", "a b=/tmp/x"), 2, "letters")
     refused(run("--port", "a=/tmp/x,queues=99"), 2, "1 to 16")
     refused(run("--port", "a=" + "/x" * 60), 2, "bytes")
-    refused(run("--bridge", "x,mac-age=1"), 2, "10 to 86400")
+    refused(run("--bridge", "x,mac-age=1"), 2, "mac_age: 1 is", "10 to 86400")
+    # Which of them is wrong.
+    many = "mtu=1500,mac-limit=5,"
+    refused(run("--port", f"a=/tmp/x,{many}queues=two"), 2, "queues: 'two'")
+    refused(run("--port", f"a=/tmp/x,{many}wait-us=5ms"), 2, "wait_us: '5ms'")
+    refused(run("--port", f"a=/tmp/x,{many}bridge="), 2, "bridge: a name")
+    refused(run("--port", "a,device=eth0"), 2, "kind is missing", "af_packet")
+    refused(run("--port", "a,driver=tun,device=eth0"), 2, "'tun'", "af_packet")
+    refused(cli("port", "add", "--tap", "a", "--queues", "two"), 2, "queues: a number from 1 to 16")
+    refused(cli("port", "add", "--tap", "a", "--af-xdp", "b"), 2, "exactly one of --tap")
     refused(run("--colour"), 2, "--colour")
     refused(run("--no-offload=yes"), 2, "--no-offload", "no argument")
     refused(run("--port"), 2, "needs an argument")
