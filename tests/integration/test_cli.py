@@ -7,6 +7,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -269,5 +270,32 @@ def relative_directory(top):
         os.chdir(here)
 
 
+def what_was_left_behind(top):
+    """a control plane that cannot start, and what a killed switch leaves behind"""
+    switch = Switch(top, "a")
+    state = switch.dir / "state.json"
+    good = state.read_text()
+    state.write_text("{garbage")
+    os.kill(switch.child("lasthop-control"), signal.SIGKILL)
+    wait_for(lambda: "start the switch anew" in switch.said(), "a word about the state file")
+    refused(switch.cli("port", "show"), 3, "control plane", "does not answer", "log")
+    switch.ok("stats")
+    state.write_text(good)
+    wait_for(lambda: switch.cli("port", "show", "a")[0] == 0, "the control plane again")
+    switch.kill()
+    # Its children hold the lock until they have ended, too.
+    wait_for(lambda: switch.cli("stats")[0] == 3, "statistics that nobody writes are refused")
+    for words in (["stats"], ["stats", "--json"], ["port", "show"]):
+        refused(switch.cli(*words), 3, "no switch runs in")
+    # The next one takes all of it away, at its end.
+    switch.start("a")
+    switch.process.terminate()
+    expect_equal(switch.process.wait(30), 0, "exit status of the switch")
+    expect_equal([name for name in os.listdir(top) if name != "switch.log"], ["run"], "files left")
+    expect_equal(os.listdir(switch.dir), [], "files left in the directory, which was there before")
+    switch.dir.rmdir()
+
+
 run_tests(without_a_switch, help_and_usage, options_anywhere, wrong_run, ports_and_bridges, one_per_directory,
-          sixty_four_ports, output_that_nobody_takes, run_without_a_reader, relative_directory)
+          sixty_four_ports, output_that_nobody_takes, run_without_a_reader, relative_directory,
+          what_was_left_behind)
