@@ -5,6 +5,7 @@
  */
 #include "cli/api_client.h"
 
+#include "cli/run_files.h"
 #include "control/api_message.h"
 
 #include <errno.h>
@@ -41,6 +42,12 @@ static int connect_once(const char *path)
 
 static int cannot_connect(const struct cli *cli, int error)
 {
+	if ((error == -ENOENT || error == -ECONNREFUSED) && run_files_locked(cli->dir) == 1)
+		return cli_fail(
+			CLI_UNREACHABLE,
+			"the control plane of the switch in %s does not answer: it is being started again; try again, "
+			"or see in the switch's log why it ended",
+			cli->dir);
 	if (error == -ENOENT || error == -ECONNREFUSED)
 		return cli_fail(CLI_UNREACHABLE,
 				"no switch runs in %s: start one with `lasthop run`, or name its "

@@ -79,18 +79,46 @@ int cli_take_options(struct cli *cli, int *argc, char **argv, const struct cli_o
 	int kept = 0;
 
 	for (int i = 0; i < *argc; i++) {
-		if (strncmp(argv[i], "--", 2) != 0 || argv[i][2] == '\0') {
+		if (argv[i][0] != '-' || strcmp(argv[i], "-") == 0 || strcmp(argv[i], "--") == 0) {
 			argv[kept++] = argv[i];
 			continue;
 		}
+		/* No name and no port begins so. */
+		if (argv[i][1] != '-')
+			return cli_fail(CLI_USAGE, "there is no option '%s' here; --help tells which", argv[i]);
 		if (take_option(*argc, argv, &i, common, options) != CLI_OK)
 			return CLI_USAGE;
 	}
 	*argc = kept;
 	cli->json |= json != NULL;
+	return cli_settle_dir(cli);
+}
+
+int cli_settle_dir(struct cli *cli)
+{
 	if (cli->dir == NULL)
 		cli->dir = cli_default_dir();
-	return CLI_OK;
+	return cli->dir[0] != '\0' ? CLI_OK : cli_fail(CLI_USAGE, "the option '--dir' needs a directory");
+}
+
+void cli_take_subcommand(int argc, char **argv, const char *const *names)
+{
+	for (int i = 0; i < argc; i++) {
+		for (const char *const *name = names; *name != NULL; name++) {
+			char *word = argv[i];
+
+			if (strcmp(word, *name) != 0)
+				continue;
+			memmove(argv + 1, argv, (size_t)i * sizeof(*argv));
+			argv[0] = word;
+			return;
+		}
+		if (argv[i][0] != '-')
+			return;
+		/* The one option of all commands with an argument. */
+		if (strcmp(argv[i], "--dir") == 0)
+			i++;
+	}
 }
 
 const char *cli_default_dir(void)

@@ -38,6 +38,15 @@ struct cli_option {
  */
 int cli_take_options(struct cli *cli, int *argc, char **argv, const struct cli_option *options);
 
+/* Puts the default in the place of a --dir that was not given. CLI_OK, or CLI_USAGE for an empty one. */
+int cli_settle_dir(struct cli *cli);
+
+/*
+ * Brings the word that says what to do, one of `names` (NULL-terminated), to the front if nothing but options of all
+ * commands stands before it.
+ */
+void cli_take_subcommand(int argc, char **argv, const char *const *names);
+
 /* The directory of the switch unless --dir says another; in static memory. */
 const char *cli_default_dir(void);
 

@@ -262,6 +262,9 @@ static int port_del(struct cli *cli, int argc, char **argv)
 
 int cli_port(struct cli *cli, int argc, char **argv)
 {
+	static const char *const names[] = {"show", "add", "del", NULL};
+
+	cli_take_subcommand(argc, argv, names);
 	if (argc > 0 && strcmp(argv[0], "show") == 0)
 		return port_show(cli, argc - 1, argv + 1);
 	if (argc > 0 && strcmp(argv[0], "add") == 0)

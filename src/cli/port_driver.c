@@ -67,7 +67,7 @@ json_t *port_driver_to_json(const struct port_driver_options *options)
 	int result;
 
 	if (kind == NULL) {
-		cli_fail(CLI_USAGE, "one of --tap, --af-xdp, --af-packet and --dpdk is needed");
+		cli_fail(CLI_USAGE, "exactly one of --tap, --af-xdp, --af-packet and --dpdk is needed");
 		return NULL;
 	}
 	/* The arguments of a DPDK device begin behind a comma. */

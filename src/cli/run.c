@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ struct supervisor {
 	bool observed;            /* and there is one to start */
 	char observer_fds[2][16]; /* the socket's ends, as arguments */
 	char drivers_fd[16];
+	char dir[PATH_MAX];                                               /* if it was given as a relative path */
 	char notify_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": nobody asked */
 	bool ready;
 	bool stopping;
@@ -62,7 +64,10 @@ static void child_ended(struct supervisor *supervisor, struct run_child *child, 
 	run_child_describe_end(child, wait_status);
 	if (!supervisor->ready) {
 		cli_fail(0, "the switch could not be started");
-		supervisor_stop(supervisor, CLI_FAILED);
+		/* Options that are only passed on are checked by whom they are for. */
+		supervisor_stop(supervisor, WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == CLI_USAGE
+						    ? CLI_USAGE
+						    : CLI_FAILED);
 		return;
 	}
 	run_child_restart(child);
@@ -210,8 +215,9 @@ static void ready_came(struct loop_io *io, uint32_t events)
 	(void)events;
 	if (read(io->fd, &line, 1) == 1) {
 		supervisor->ready = true;
-		puts("lasthop: ready");
-		fflush(stdout);
+		if (puts("lasthop: ready") < 0 || fflush(stdout) != 0)
+			cli_fail(0, "nobody can be told that the switch is ready: %s", strerror(errno));
+		clearerr(stdout);
 		notify_ready(supervisor);
 	}
 	loop_remove(&supervisor->loop, io);
@@ -286,7 +292,21 @@ static const struct {
 	{"--user", true, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
 	{"--no-sandbox", false, FOR_CORE | FOR_OBSERVER | FOR_DRIVERS, NULL},
 	{"--log-level", true, FOR_CORE | FOR_CONTROL | FOR_OBSERVER | FOR_DRIVERS, NULL},
+	{"--dir", true, FOR_US, NULL},
+	{"--json", false, FOR_US, NULL},
 };
+
+static void take_our_option(struct supervisor *supervisor, struct cli *cli, const char *name, const char *value)
+{
+	if (strcmp(name, "--dir") == 0)
+		cli->dir = value;
+	else if (strcmp(name, "--json") == 0)
+		cli->json = true;
+	else if (strcmp(name, "--no-observer") == 0)
+		supervisor->wants_observer = false;
+	else
+		supervisor->drivers.keep_devices = true;
+}
 
 static int take_run_option(struct supervisor *supervisor, struct cli *cli, int argc, char **argv, int *at)
 {
@@ -296,14 +316,6 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 	while (i < ARRAY_SIZE(run_options) && !(strncmp(word, run_options[i].name, strlen(run_options[i].name)) == 0 &&
 						strchr("=", word[strlen(run_options[i].name)]) != NULL))
 		i++;
-	if (strcmp(word, "--dir") == 0 && *at + 1 < argc) {
-		cli->dir = argv[++*at];
-		return CLI_OK;
-	}
-	if (strncmp(word, "--dir=", 6) == 0) {
-		cli->dir = word + 6;
-		return CLI_OK;
-	}
 	if (i == ARRAY_SIZE(run_options))
 		return cli_fail(CLI_USAGE, "'%s': not an option of run; see `lasthop help run`", word);
 	if (!run_options[i].has_argument && strchr(word, '=') != NULL)
@@ -325,11 +337,23 @@ static int take_run_option(struct supervisor *supervisor, struct cli *cli, int a
 		run_child_argument(&supervisor->observer, run_options[i].name, value);
 	if (run_options[i].whom & FOR_DRIVERS)
 		run_drivers_argument(&supervisor->drivers, run_options[i].name, value);
-	/* Those of ours. */
-	if (run_options[i].whom == FOR_US && strcmp(run_options[i].name, "--no-observer") == 0)
-		supervisor->wants_observer = false;
-	else if (run_options[i].whom == FOR_US)
-		supervisor->drivers.keep_devices = true;
+	if (run_options[i].whom == FOR_US)
+		take_our_option(supervisor, cli, run_options[i].name, value);
+	return CLI_OK;
+}
+
+/* The children name files in it to each other, and each would take a relative path in its own way. */
+static int settle_dir(struct supervisor *supervisor, struct cli *cli)
+{
+	char here[PATH_MAX];
+
+	if (cli->dir[0] == '/')
+		return CLI_OK;
+	if (getcwd(here, sizeof(here)) == NULL)
+		return cli_fail(CLI_FAILED, "the current directory: %s", strerror(errno));
+	if (snprintf(supervisor->dir, sizeof(supervisor->dir), "%s/%s", here, cli->dir) >= (int)sizeof(supervisor->dir))
+		return cli_fail(CLI_FAILED, "%s: %s", cli->dir, strerror(ENAMETOOLONG));
+	cli->dir = supervisor->dir;
 	return CLI_OK;
 }
 
@@ -345,10 +369,12 @@ static int take_run_options(struct supervisor *supervisor, struct cli *cli, int 
 		status = find_observer(supervisor, room);
 	for (int i = 0; i < argc && status == CLI_OK; i++)
 		status = take_run_option(supervisor, cli, argc, argv, &i);
+	if (status == CLI_OK)
+		status = cli_settle_dir(cli);
+	if (status == CLI_OK)
+		status = settle_dir(supervisor, cli);
 	if (status != CLI_OK)
 		return status;
-	if (cli->dir == NULL)
-		cli->dir = cli_default_dir();
 	run_child_argument(&supervisor->core, "--dir", cli->dir);
 	run_child_argument(&supervisor->control, "--dir", cli->dir);
 	if (supervisor->wants_observer && !supervisor->observed)
@@ -440,6 +466,8 @@ int cli_run(struct cli *cli, int argc, char **argv)
 
 	if (supervisor == NULL)
 		return cli_fail(CLI_FAILED, "no memory");
+	/* Who reads our output or log may go away, which is no reason to end. The children have this from us. */
+	signal(SIGPIPE, SIG_IGN);
 	status = take_run_options(supervisor, cli, argc, argv);
 	if (status == CLI_OK) {
 		status = run_files_open(&files, cli->dir);

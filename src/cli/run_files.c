@@ -95,6 +95,22 @@ static int lock_dir(struct run_files *files)
 	return CLI_OK;
 }
 
+int run_files_locked(const char *dir)
+{
+	char path[PATH_MAX];
+	int fd, result;
+
+	if (!join_path(path, dir, "lock"))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	/* Had for a moment only: a switch that starts tries for longer. */
+	result = flock(fd, LOCK_SH | LOCK_NB) == 0 ? 0 : -errno;
+	close(fd);
+	return result == -EWOULDBLOCK ? 1 : result;
+}
+
 /* Removes a socket that nobody listens on. */
 static void remove_socket(const char *path)
 {

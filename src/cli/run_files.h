@@ -23,6 +23,9 @@ int run_files_open(struct run_files *files, const char *dir);
 /* Removes all files, the ports' sockets that nobody serves among them. The children have ended. */
 void run_files_close(struct run_files *files);
 
+/* Whether a switch runs in `dir`: 1 or 0 by its lock, or a negative errno: there is none, or not for us to see. */
+int run_files_locked(const char *dir) must_check;
+
 /*
  * Finds a program of ours beside the running one, or where it was installed to: 0, or -ENOENT.
  */

@@ -5,6 +5,7 @@
  * happened are not.
  */
 #include "cli/cli.h"
+#include "cli/run_files.h"
 #include "cli/table.h"
 #include "lib/clock.h"
 #include "proto/stats_reader.h"
@@ -249,6 +250,11 @@ int cli_stats(struct cli *cli, int argc, char **argv)
 	error = stats_reader_open(&stats, cli->dir);
 	if (error < 0)
 		return cannot_open(cli->dir, error);
+	/* Left behind by one that was killed. */
+	if (run_files_locked(cli->dir) == 0) {
+		stats_reader_close(&stats);
+		return cannot_open(cli->dir, -ENOENT);
+	}
 	status = cli->json ? print_json(&stats, argc == 1 ? argv[0] : NULL)
 			   : print_tables(&stats, argc == 1 ? argv[0] : NULL);
 	stats_reader_close(&stats);

@@ -35,7 +35,9 @@ static int get_kind(const json_t *object, enum port_driver *kind, struct setting
 			return 0;
 		}
 	}
-	return settings_fail(error, "driver", "a driver is one of " DRIVER_NAMES);
+	if (text == NULL)
+		return settings_fail(error, "driver", "a driver's kind is missing: one of " DRIVER_NAMES);
+	return settings_fail(error, "driver", "'%.40s': a driver is one of " DRIVER_NAMES, text);
 }
 
 static bool is_printable(const char *text)

@@ -33,7 +33,8 @@ int settings_check_name(const char *parameter, const char *name, struct settings
 	size_t length = strlen(name);
 
 	if (length == 0 || length >= DP_NAME_SIZE)
-		return settings_fail(error, parameter, "a name has 1 to %d characters", DP_NAME_SIZE - 1);
+		return settings_fail(error, parameter, "%s: a name has 1 to %d characters", parameter,
+				     DP_NAME_SIZE - 1);
 	for (size_t i = 0; i < length; i++) {
 		unsigned char c = (unsigned char)name[i];
 
@@ -74,11 +75,12 @@ static int get_number(const json_t *object, const char *parameter, uint32_t othe
 	if (value == NULL || json_is_null(value))
 		return 0;
 	if (!json_is_integer(value))
-		return settings_fail(error, parameter, "a number from %u to %u is needed here", min, max);
+		return settings_fail(error, parameter, "%s: a number from %u to %u is needed here", parameter, min,
+				     max);
 	n = json_integer_value(value);
 	if (n != otherwise && (n < min || n > max))
-		return settings_fail(error, parameter, "%" JSON_INTEGER_FORMAT " is out of range: %u to %u", n, min,
-				     max);
+		return settings_fail(error, parameter, "%s: %" JSON_INTEGER_FORMAT " is out of range: %u to %u",
+				     parameter, n, min, max);
 	*number = (uint32_t)n;
 	return 0;
 }
@@ -232,7 +234,7 @@ static int set_number(json_t *object, const char *parameter, const char *text, s
 	long long n = strtoll(text, &end, 10);
 
 	if (text[0] == '\0' || *end != '\0')
-		return settings_fail(error, parameter, "'%.40s' is no number", text);
+		return settings_fail(error, parameter, "%s: '%.40s' is no number", parameter, text);
 	json_object_set_new(object, parameter, json_integer(n));
 	return 0;
 }

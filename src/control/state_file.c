@@ -66,7 +66,8 @@ int state_file_load(struct control *control)
 		return -errno;
 	state = json_load_file(path, 0, &json_error);
 	if (state == NULL) {
-		log_error("%s:%d: %s", path, json_error.line, json_error.text);
+		log_error("%s:%d: %s; restore it, or start the switch anew, which begins without it", path,
+			  json_error.line, json_error.text);
 		return -EINVAL;
 	}
 	if (json_integer_value(json_object_get(state, "version")) != STATE_VERSION)

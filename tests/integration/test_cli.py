@@ -7,8 +7,11 @@
 import json
 import os
 import pathlib
+import signal
+import subprocess
+import time
 
-from running import Switch, cli, expect, expect_equal, listen, run_tests
+from running import Switch, cli, expect, expect_equal, listen, program, run_tests, wait_for
 
 
 def refused(result, status, *words):
@@ -48,6 +51,29 @@ def help_and_usage(_top):
     refused(cli("port", "show", "--json=yes"), 2, "--json")
     refused(cli("stats", "a", "b"), 2, "stats")
     refused(cli("bridge", "show", "--mac-age", "30"), 2, "bridge add")
+    for words in (["port", "show", "-j"], ["stats", "-j"], ["-j", "stats"]):
+        refused(cli(*words), 2, "'-j'")
+    for words in (["--dir"], ["port", "show", "--dir"], ["run", "--dir"]):
+        refused(cli(*words), 2, "'--dir' needs an argument")
+    for words in (["port", "show"], ["stats"], ["run"], ["version"]):
+        refused(cli("--dir", "", *words), 2, "'--dir' needs a directory")
+
+
+def options_anywhere(top):
+    """options of every command stand anywhere"""
+    nowhere = os.path.join(top, "nowhere")
+    for command in ("port", "bridge", "flow", "mac"):
+        for words in ((command, "--json", "--dir", nowhere, "show"), (command, "show", "--json", "--dir", nowhere),
+                      ("--json", command, f"--dir={nowhere}", "show")):
+            refused(cli(*words), 3, f"no switch runs in {nowhere}")
+    # A value is no subcommand.
+    refused(cli("port", "--dir", "show"), 2, "port add|del|show")
+    refused(cli("run", "--json", "--dir", nowhere, "--colour"), 2, "--colour")
+    general = cli("help")
+    for words in (["help"], ["--help"], ["--json"], ["--dir", nowhere]):
+        expect_equal(cli("help", *words), general, f"help with {words}")
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        expect("version" in json.loads(cli("--dir", nowhere, *words)[1]), f"{words} is JSON")
 
 
 def wrong_run(top):
@@ -61,19 +87,33 @@ def wrong_run(top):
     refused(run("--port", "a b=/tmp/x"), 2, "letters")
     refused(run("--port", "a=/tmp/x,queues=99"), 2, "1 to 16")
     refused(run("--port", "a=" + "/x" * 60), 2, "bytes")
-    refused(run("--bridge", "x,mac-age=1"), 2, "10 to 86400")
+    refused(run("--bridge", "x,mac-age=1"), 2, "mac_age: 1 is", "10 to 86400")
+    # Which of them is wrong.
+    many = "mtu=1500,mac-limit=5,"
+    refused(run("--port", f"a=/tmp/x,{many}queues=two"), 2, "queues: 'two'")
+    refused(run("--port", f"a=/tmp/x,{many}wait-us=5ms"), 2, "wait_us: '5ms'")
+    refused(run("--port", f"a=/tmp/x,{many}bridge="), 2, "bridge: a name")
+    refused(run("--port", "a,device=eth0"), 2, "kind is missing", "af_packet")
+    refused(run("--port", "a,driver=tun,device=eth0"), 2, "'tun'", "af_packet")
+    refused(cli("port", "add", "--tap", "a", "--queues", "two"), 2, "queues: a number from 1 to 16")
+    refused(cli("port", "add", "--tap", "a", "--af-xdp", "b"), 2, "exactly one of --tap")
     refused(run("--colour"), 2, "--colour")
     refused(run("--no-offload=yes"), 2, "--no-offload", "no argument")
     refused(run("--port"), 2, "needs an argument")
     refused(run("a"), 2, "not an option")
+    # Those that are only passed on.
+    for option, value in (("--workers", "0"), ("--workers", "two"), ("--linger-us", "5ms"), ("--flows-max", "1"),
+                          ("--class", "realtime"), ("--log-level", "debug")):
+        status, output, errors = run(option, value)
+        expect(status == 2 and output == "", f"{option} {value}: status {status}")
+        expect(option in errors and f"not '{value}'" in errors, errors)
+        expect(not os.path.exists(directory), f"{option}: {directory} was left behind")
     refused(cli("run", "--dir", os.path.join(top, "x" * 100)), 2, "too long")
     refused(cli("run", "--dir", os.path.join(top, "missing/run")), 1, "missing")
     status, output, errors = run("--port", f"a={top}/missing/a.sock")
     expect(status == 1 and output == "" and "No such file" in errors, f"a socket's directory is missing: {errors}")
     status, _, errors = run("--port", f"a={top}/a.sock", "--port", f"b={top}/a.sock")
     expect(status == 1 and "same name or path" in errors, errors)
-    status, _, errors = run("--workers", "0")
-    expect(status == 1 and "--workers" in errors, errors)
     taken = listen(os.path.join(top, "taken.sock"))
     status, _, errors = run("--port", f"a={top}/taken.sock")
     expect(status == 1 and "in use" in errors, errors)
@@ -168,4 +208,94 @@ def sixty_four_ports(top):
     switch.stop()
 
 
-run_tests(without_a_switch, help_and_usage, wrong_run, ports_and_bridges, one_per_directory, sixty_four_ports)
+def output_that_nobody_takes(top):
+    """output that nobody takes"""
+    lasthop = program("lasthop")
+    switch = Switch(top, "a")
+
+    def status(words, redirection):
+        line = " ".join([lasthop, "--dir", str(switch.dir), *words]) + " " + redirection
+        done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    for words in (["port", "show"], ["port", "show", "--detail"], ["stats"], ["stats", "--json"], ["flow", "show"],
+                  ["version"], ["help"], ["--help"]):
+        for redirection in (">/dev/full", ">&-"):
+            got, errors = status(words, redirection)
+            expect(got == 1 and "cannot write the result" in errors, f"{words} {redirection}: {got}, {errors!r}")
+    # Nothing to print, nothing to fail.
+    expect_equal(status(["port", "add", switch.spec("b")], ">&-"), (0, ""), "port add without an output")
+    switch.stop()
+
+
+def run_without_a_reader(top):
+    """a switch whose output and log nobody reads"""
+    directory = pathlib.Path(top, "run")
+    lasthop = program("lasthop")
+    words = [lasthop, "run", "--dir", directory, "--port", f"a={top}/a.sock"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    for output, errors in ((writer, writer), (None, subprocess.DEVNULL)):
+        # Without a standard output, what is opened first would be in its place.
+        command = words if output is not None else ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        try:
+            # It is ready, and has not said so, when its socket is there.
+            wait_for(lambda: os.path.exists(f"{top}/a.sock"), "a switch")
+            wait_for(lambda: cli("--dir", directory, "port", "add", f"b={top}/b.sock")[0] == 0, "port add")
+            expect_equal((directory / "lock").read_text(), f"{process.pid}\n", "the lock")
+            time.sleep(0.2)
+            expect_equal(cli("--dir", directory, "port", "del", "b")[0], 0, "port del")
+            process.terminate()
+            expect_equal(process.wait(30), 0, "exit status of the switch")
+        finally:
+            process.kill()
+            process.wait()
+        expect(not directory.exists(), f"{directory} was left behind")
+    os.close(writer)
+
+
+def relative_directory(top):
+    """a directory that is named from where we stand"""
+    here = os.getcwd()
+    os.chdir(top)
+    try:
+        switch = Switch(".", "web,driver=external")
+        # Its socket's path is in what a successor of the control plane reads.
+        expect_equal(switch.port("web")["path"], os.path.realpath(f"{top}/run/ports/web.sock"), "the socket")
+        switch.kill_child("lasthop-control")
+        wait_for(lambda: switch.cli("port", "show", "web")[0] == 0, "the control plane again")
+        switch.stop()
+    finally:
+        os.chdir(here)
+
+
+def what_was_left_behind(top):
+    """a control plane that cannot start, and what a killed switch leaves behind"""
+    switch = Switch(top, "a")
+    state = switch.dir / "state.json"
+    good = state.read_text()
+    state.write_text("{garbage")
+    os.kill(switch.child("lasthop-control"), signal.SIGKILL)
+    wait_for(lambda: "start the switch anew" in switch.said(), "a word about the state file")
+    refused(switch.cli("port", "show"), 3, "control plane", "does not answer", "log")
+    switch.ok("stats")
+    state.write_text(good)
+    wait_for(lambda: switch.cli("port", "show", "a")[0] == 0, "the control plane again")
+    switch.kill()
+    # Its children hold the lock until they have ended, too.
+    wait_for(lambda: switch.cli("stats")[0] == 3, "statistics that nobody writes are refused")
+    for words in (["stats"], ["stats", "--json"], ["port", "show"]):
+        refused(switch.cli(*words), 3, "no switch runs in")
+    # The next one takes all of it away, at its end.
+    switch.start("a")
+    switch.process.terminate()
+    expect_equal(switch.process.wait(30), 0, "exit status of the switch")
+    expect_equal([name for name in os.listdir(top) if name != "switch.log"], ["run"], "files left")
+    expect_equal(os.listdir(switch.dir), [], "files left in the directory, which was there before")
+    switch.dir.rmdir()
+
+
+run_tests(without_a_switch, help_and_usage, options_anywhere, wrong_run, ports_and_bridges, one_per_directory,
+          sixty_four_ports, output_that_nobody_takes, run_without_a_reader, relative_directory,
+          what_was_left_behind)
