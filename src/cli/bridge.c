@@ -19,17 +19,14 @@ static int print_bridges(const json_t *bridges)
 	for (size_t i = 0; i < json_array_size(bridges); i++) {
 		const json_t *bridge = json_array_get(bridges, i);
 		const json_t *ports = json_object_get(bridge, "ports");
-		char names[1024] = "";
-		size_t used = 0;
 
-		for (size_t j = 0; j < json_array_size(ports) && used < sizeof(names); j++)
-			used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", j > 0 ? " " : "",
-						 json_string_value(json_array_get(ports, j)));
 		table_add(&table, "%s", json_string_value(json_object_get(bridge, "name")));
 		table_add(&table, "%s",
 			  quantity_seconds(text, (uint64_t)json_integer_value(json_object_get(bridge, "mac_age"))));
 		table_add(&table, "%lld", (long long)json_integer_value(json_object_get(bridge, "macs")));
-		table_add(&table, "%s", names);
+		table_add(&table, "%s", "");
+		for (size_t j = 0; j < json_array_size(ports); j++)
+			table_extend(&table, "%s%s", j > 0 ? " " : "", json_string_value(json_array_get(ports, j)));
 	}
 	return table_print(&table) < 0 ? cli_fail(CLI_FAILED, "no memory") : CLI_OK;
 }

@@ -6,7 +6,6 @@
 #include "cli/cli.h"
 #include "cli/table.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,8 +61,6 @@ static void add_action(struct table *table, const json_t *flow)
 {
 	const json_t *outputs = json_object_get(flow, "outputs");
 	const char *action = string(flow, "action");
-	char text[1024];
-	size_t used;
 
 	if (strcmp(action, "pass") == 0) {
 		table_add(table, "pass");
@@ -73,11 +70,9 @@ static void add_action(struct table *table, const json_t *flow)
 		table_add(table, "drop %s", string(flow, "reason"));
 		return;
 	}
-	used = (size_t)snprintf(text, sizeof(text), "%s", strcmp(action, "output") == 0 ? "->" : "flood");
-	for (size_t i = 0; i < json_array_size(outputs) && used < sizeof(text); i++)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, " %s",
-					 json_string_value(json_array_get(outputs, i)));
-	table_add(table, "%s", text);
+	table_add(table, "%s", strcmp(action, "output") == 0 ? "->" : "flood");
+	for (size_t i = 0; i < json_array_size(outputs); i++)
+		table_extend(table, " %s", json_string_value(json_array_get(outputs, i)));
 }
 
 static int print_flows(const json_t *const *flows)

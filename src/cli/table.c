@@ -65,6 +65,28 @@ void table_add(struct table *table, const char *format, ...)
 	table_take(table, cell);
 }
 
+void table_extend(struct table *table, const char *format, ...)
+{
+	char *more = NULL, *longer = NULL;
+	va_list arguments;
+	char **cell;
+
+	if (table->failed)
+		return;
+	cell = &table->cells[table->count - 1];
+	va_start(arguments, format);
+	if (vasprintf(&more, format, arguments) < 0)
+		more = NULL;
+	va_end(arguments);
+	if (more == NULL || asprintf(&longer, "%s%s", *cell, more) < 0) {
+		table->failed = true;
+	} else {
+		free(*cell);
+		*cell = longer;
+	}
+	free(more);
+}
+
 void table_end_row(struct table *table)
 {
 	while (table->filled != 0 && !table->failed)

@@ -27,6 +27,9 @@ void table_init(struct table *table, const char *headings);
 /* The next cell, row by row. */
 void table_add(struct table *table, const char *format, ...) printf_like(2, 3);
 
+/* More text for the last cell. */
+void table_extend(struct table *table, const char *format, ...) printf_like(2, 3);
+
 /* Ends the row early: what is missing is empty. */
 void table_end_row(struct table *table);
 

@@ -6,6 +6,7 @@
 
 #include "cli/table.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void test_quantities(void **state)
@@ -34,7 +35,7 @@ static void test_quantities(void **state)
 /* What `table` prints. */
 static const char *printed(struct table *table)
 {
-	static char text[1024];
+	static char text[8192];
 	struct unit_capture capture = unit_capture_begin(STDOUT_FILENO);
 
 	assert_int_equal(table_print(table), 0);
@@ -59,6 +60,24 @@ static void test_columns(void **state)
 					     "long name         7  \n");
 }
 
+/* A list has no end that the table would know of. */
+static void test_extended(void **state)
+{
+	char expected[8192] = "PORTS\n";
+	struct table table;
+
+	(void)state;
+	table_init(&table, "PORTS");
+	table_add(&table, "first");
+	strcat(expected, "first");
+	for (int i = 0; i < 255; i++) {
+		table_extend(&table, " %s%03d", "a-long-port-name", i);
+		sprintf(expected + strlen(expected), " a-long-port-name%03d", i);
+	}
+	strcat(expected, "\n");
+	assert_string_equal(printed(&table), expected);
+}
+
 static void test_empty(void **state)
 {
 	struct table table;
@@ -73,6 +92,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_quantities),
 		cmocka_unit_test(test_columns),
+		cmocka_unit_test(test_extended),
 		cmocka_unit_test(test_empty),
 	};
 
