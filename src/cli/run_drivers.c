@@ -33,6 +33,7 @@
 #define REMOVE_NS         (5 * NS_PER_S)
 
 /* lasthop-driver's */
+#define EXIT_USAGE     2
 #define EXIT_NO_DEVICE 3
 #define EXIT_NO_PORT   4
 
@@ -496,6 +497,8 @@ static void note_end(struct run_driver *driver, int wait_status)
 
 	if (driver->killed)
 		snprintf(driver->last_end, sizeof(driver->last_end), "hung, and was killed");
+	else if (status == EXIT_USAGE)
+		snprintf(driver->last_end, sizeof(driver->last_end), "refused its options");
 	else if (status == EXIT_NO_DEVICE)
 		snprintf(driver->last_end, sizeof(driver->last_end), "could not have its device");
 	else if (status == EXIT_NO_PORT)

@@ -194,6 +194,15 @@ def missing(top):
     late.remove()
 
 
+def refused(top):
+    """an option that the driver does not know is told to whoever adds the port"""
+    switch = Switch(top)
+    status, _, errors = switch.cli("port", "add", "--tap", f"{PREFIX}r", "--driver-option", "nosuch=1", "--name", "r")
+    expect(status == 0 and "it refused its options" in errors, f"port add: {status} {errors}")
+    expect("nosuch" in switch.said(), f"the option is not in the log: {switch.said()}")
+    switch.stop()
+
+
 def control_is_killed(top):
     """the control plane is killed under traffic: drivers go on, no answer is lost"""
     switch, a, b = two_containers(top)
@@ -228,4 +237,4 @@ def core_is_killed(top):
 
 
 need_namespaces()
-run_tests(containers, killed, hung, missing, control_is_killed, core_is_killed)
+run_tests(containers, killed, hung, missing, refused, control_is_killed, core_is_killed)
