@@ -80,7 +80,9 @@ static int intend_port(struct control *control, const char *text)
 		if (strcmp(other->settings.wire.name, port.wire.name) != 0 &&
 		    strcmp(other->settings.wire.path, port.wire.path) != 0)
 			continue;
-		log_error("--port %s: another port has the same name or path", text);
+		log_error("--port %s: port %s, at %s, has the same %s", text, other->settings.wire.name,
+			  other->settings.wire.path,
+			  strcmp(other->settings.wire.name, port.wire.name) == 0 ? "name" : "path");
 		return -EEXIST;
 	}
 	result = intend_default_bridge(control, port.wire.owner);

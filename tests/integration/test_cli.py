@@ -113,7 +113,7 @@ def wrong_run(top):
     status, output, errors = run("--port", f"a={top}/missing/a.sock")
     expect(status == 1 and output == "" and "No such file" in errors, f"a socket's directory is missing: {errors}")
     status, _, errors = run("--port", f"a={top}/a.sock", "--port", f"b={top}/a.sock")
-    expect(status == 1 and "same name or path" in errors, errors)
+    expect(status == 1 and f"port a, at {top}/a.sock, has the same path" in errors, errors)
     taken = listen(os.path.join(top, "taken.sock"))
     status, _, errors = run("--port", f"a={top}/taken.sock")
     expect(status == 1 and "in use" in errors, errors)
