@@ -13,6 +13,7 @@
 
 #include "lib/fdpass.h"
 #include "lib/log.h"
+#include "lib/tsan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,14 +45,17 @@ static struct {
 static int vm_state_replace(void *table, size_t size, int fd)
 {
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	void *trial;
+	void *trial, *mapped;
 
 	/* A mapping that fails over another may leave a hole there. */
 	trial = mmap(NULL, size, PROT_READ, flags, fd, 0);
 	if (trial == MAP_FAILED)
 		return -errno;
 	munmap(trial, size);
-	return mmap(table, size, PROT_READ, flags | MAP_FIXED, fd, 0) == MAP_FAILED ? -errno : 0;
+	tsan_remap_begin();
+	mapped = mmap(table, size, PROT_READ, flags | MAP_FIXED, fd, 0);
+	tsan_remap_end();
+	return mapped == MAP_FAILED ? -errno : 0;
 }
 
 static int vm_state_map(const int fds[VM_STATE_FDS])
