@@ -27,6 +27,7 @@ struct seat {
 	uint32_t home;                /* atomic: the worker whose epoll has the pair's kicks */
 	uint32_t offered_to;          /* atomic: the worker that may take it from its holder, + 1; 0: none */
 	bool polled;                  /* atomic: its guest never kicks */
+	uint8_t sent;                 /* the holder's: packets of the last turns that found any, on average */
 	/* under the pool's home_lock */
 	int tx_fd; /* -1: none */
 	int rx_fd;
@@ -125,6 +126,7 @@ struct worker {
 		uint32_t id;
 		uint32_t at;       /* on the list */
 		uint16_t position; /* of the next packet */
+		bool sparse;       /* it sends few packets at a time */
 	} peeks[PEEKS_MAX];
 };
 
@@ -143,6 +145,16 @@ static inline uint32_t queue_id(uint32_t port, uint32_t queue)
 	return port * PORT_PAIRS_MAX + queue;
 }
 
+/* A queue that gets or sends so few packets at a time, on average. */
+#define SPARSE_PACKETS 4
+
+/* An average of numbers of packets: up at once, down by and by. */
+static inline uint8_t average_packets(uint8_t before, unsigned int packets)
+{
+	packets = min(packets, 255u);
+	return (uint8_t)max(packets, (7u * before + packets) / 8);
+}
+
 /* worker_pool.c: for any thread */
 
 /* The worker shall look at the queue: it will when it is woken. */
@@ -158,6 +170,11 @@ static inline void worker_attend(struct worker *worker, uint32_t id)
 void *worker_main(void *arg); /* the worker */
 /* There may be something in the queue, and perhaps it is nobody's, or its holder sleeps. */
 void worker_activate(struct worker *worker, uint32_t id);
+/*
+ * Before a call: a turn for each queue that sends few packets at a time and has something since the last round, and the
+ * calls for them.
+ */
+void worker_serve_sparse(struct worker *worker);
 /* Takes a queue from another worker, who holds it between turns. */
 void worker_take_over(struct worker *worker, uint32_t id, unsigned int holder);
 
@@ -222,5 +239,7 @@ void merge_learn(struct worker *worker, const struct notice *notice);
 /* Gives the notices that are due, after turns; `idle`: the last ones found nothing more. */
 void merge_notices(struct worker *worker, bool idle);
 void merge_give_all(struct worker *worker);
+/* Gives those of single packets. */
+void merge_give_sparse(struct worker *worker);
 
 #endif

@@ -10,20 +10,32 @@
  * the worker, or from the VM that sends, for a part of its packets, and each time costs two switches of the CPU and a
  * call. That holds for a sender that gets its buffers back as well. So a burst may last longer for it than what is
  * held back from one that runs. Where the CPU is idle it can begin while the rest is being copied.
+ *
+ * Whoever is called on the worker's own CPU takes it, for 10 us or so, and several are called in a row. So before each
+ * call those are served who send single packets: a question would wait for all of them, and its answer again.
  */
 #include "engine/engine_internal.h"
 
-/* Of so many packets a notice, on average, is whoever waits for single ones; it is told so often at most. */
-#define SPARSE_PACKETS 4
-#define SPARSE_NS      20000ULL
+/* Whoever waits for single packets is told so often at most. */
+#define SPARSE_NS 20000ULL
 
 /* So much longer than the bound in time of one that runs may the burst for one that sleeps last. */
 #define BURST_TIMES 5
 
 void merge_give_all(struct worker *worker)
 {
-	while (worker->fwd->notices.count > 0)
-		call_give(worker, worker->fwd->notices.count - 1);
+	struct notices *notices = &worker->fwd->notices;
+	/* No more often than that: what is served adds notices. Nothing is to be added before the worker sleeps. */
+	unsigned int left = load_relaxed(&worker->asleep) ? 0 : notices->count;
+
+	while (notices->count > 0) {
+		if (left > 0) {
+			left--;
+			worker_serve_sparse(worker);
+		}
+		if (notices->count > 0)
+			call_give(worker, notices->count - 1);
+	}
 }
 
 bool merge_is_sparse(const struct worker *worker, const struct notice *notice)
@@ -37,12 +49,10 @@ bool merge_is_sparse(const struct worker *worker, const struct notice *notice)
 void merge_learn(struct worker *worker, const struct notice *notice)
 {
 	struct seat *seat = &worker->pool->seats[queue_id(notice->port, notice->queue)];
-	uint32_t before = load_relaxed(&seat->bursts), packets = min(notice->packets, 255u);
 
 	if (notice->transmit)
 		return;
-	/* Up at once, down by and by. */
-	store_relaxed(&seat->bursts, (uint8_t)max(packets, (7 * before + packets) / 8));
+	store_relaxed(&seat->bursts, average_packets(load_relaxed(&seat->bursts), notice->packets));
 	store_relaxed(&seat->given_ns, worker->now_ns);
 }
 
@@ -111,7 +121,25 @@ void merge_notices(struct worker *worker, bool idle)
 		return;
 	}
 	for (unsigned int i = notices->count; i-- > 0;) {
-		if (is_due(worker, &notices->entries[i], idle))
+		if (!is_due(worker, &notices->entries[i], idle))
+			continue;
+		worker_serve_sparse(worker);
+		/* There may be fewer now: a turn that has no room for another notice gives all of them. */
+		if (i < notices->count)
+			call_give(worker, i);
+		i = min(i, notices->count);
+	}
+}
+
+void merge_give_sparse(struct worker *worker)
+{
+	struct notices *notices = &worker->fwd->notices;
+
+	for (unsigned int i = notices->count; i-- > 0;) {
+		const struct notice *notice = &notices->entries[i];
+		const struct port *port = datapath_port(worker->pool->config.dp, notice->port);
+
+		if (!port || (is_asleep(port) && merge_is_sparse(worker, notice)))
 			call_give(worker, i);
 	}
 }

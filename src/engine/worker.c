@@ -209,8 +209,56 @@ static void let_go_of_still(struct worker *worker, uint32_t position)
 
 static void note_peek(struct worker *worker, uint32_t at, const struct txq *txq)
 {
+	const uint32_t id = worker->active[at];
+
 	if (worker->peek_count < PEEKS_MAX && txq_is_quiet(txq))
-		worker->peeks[worker->peek_count++] = (struct peek){worker->active[at], at, txq_position(txq)};
+		worker->peeks[worker->peek_count++] = (struct peek){
+			.id = id,
+			.at = at,
+			.position = txq_position(txq),
+			.sparse = worker->pool->seats[id].sent <= SPARSE_PACKETS,
+		};
+}
+
+static void note_sent(struct worker *worker, uint32_t id, unsigned int packets)
+{
+	struct seat *seat = &worker->pool->seats[id];
+
+	seat->sent = average_packets(seat->sent, packets);
+}
+
+/* The queue may be another worker's by now, and may have stopped. */
+static unsigned int serve_peeked(struct worker *worker, struct peek *peek)
+{
+	uint32_t *claim = claim_of(worker, peek->id);
+	struct txq *txq = find_queue(worker, peek->id);
+	unsigned int moved = 0;
+
+	if (!txq || !load_acquire(&txq->live) || !txq_has_at(txq, peek->position) || !claim_begin(claim, worker->index))
+		return 0;
+	if (load_acquire(&txq->live)) {
+		moved = forward_turn(worker->fwd, txq);
+		if (moved > 0)
+			note_sent(worker, peek->id, moved);
+		peek->sparse = moved <= SPARSE_PACKETS;
+		peek->position = txq_position(txq);
+	}
+	claim_end(claim, worker->index);
+	return moved;
+}
+
+void worker_serve_sparse(struct worker *worker)
+{
+	unsigned int moved = 0;
+
+	for (unsigned int i = 0; i < worker->peek_count; i++) {
+		if (worker->peeks[i].sparse)
+			moved += serve_peeked(worker, &worker->peeks[i]);
+	}
+	if (likely(moved == 0))
+		return;
+	worker->now_ns = clock_now_ns();
+	merge_give_sparse(worker);
 }
 
 /*
@@ -244,6 +292,8 @@ static unsigned int round_of_turns(struct worker *worker)
 		progress += moved;
 		if (moved == 0)
 			note_peek(worker, i, txq);
+		else
+			note_sent(worker, id, moved);
 		since = forward_waits_since(txq);
 		claim_end(claim_of(worker, id), worker->index);
 		if (unlikely(since < oldest)) {

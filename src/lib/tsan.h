@@ -34,8 +34,8 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 #define tsan_remap_begin() AnnotateIgnoreWritesBegin(__FILE__, __LINE__)
 #define tsan_remap_end()   AnnotateIgnoreWritesEnd(__FILE__, __LINE__)
 #else
-#define tsan_release(tag) ((void)(tag))
-#define tsan_acquire(tag) ((void)(tag))
+#define tsan_release(tag)  ((void)(tag))
+#define tsan_acquire(tag)  ((void)(tag))
 #define tsan_remap_begin() ((void)0)
 #define tsan_remap_end()   ((void)0)
 #endif
