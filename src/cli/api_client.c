@@ -42,13 +42,15 @@ static int connect_once(const char *path)
 
 static int cannot_connect(const struct cli *cli, int error)
 {
-	if ((error == -ENOENT || error == -ECONNREFUSED) && run_files_locked(cli->dir) == 1)
+	const bool nobody = error == -ENOENT || error == -ECONNREFUSED;
+
+	if (nobody && run_files_locked(cli->dir) == 1)
 		return cli_fail(
 			CLI_UNREACHABLE,
 			"the control plane of the switch in %s does not answer: it is being started again; try again, "
 			"or see in the switch's log why it ended",
 			cli->dir);
-	if (error == -ENOENT || error == -ECONNREFUSED)
+	if (nobody)
 		return cli_fail(CLI_UNREACHABLE,
 				"no switch runs in %s: start one with `lasthop run`, or name its "
 				"directory with --dir",

@@ -26,7 +26,7 @@
 	"  queues=N        queue pairs offered, 1 to 16 (default 1)\n"                              \
 	"  mtu=N           MTU offered to the guest, 68 to 65535 (default: not offered)\n"          \
 	"  wait-us=N       how long packets to it wait in their senders' rings while it has\n"      \
-	"                  no buffers, 1 to 1000000 microseconds (default: the data plane's)\n"     \
+	"                  no buffers, 1 to 1000000 microseconds (default 10000)\n"                 \
 	"  notify-us=N     how long a notification of its guest may be held back to be merged\n"    \
 	"                  with others, 0 to 10000 microseconds (default 10)\n"                     \
 	"  notify-packets=N  and for how many packets at most, 1 to 4096 (default 128)\n"           \

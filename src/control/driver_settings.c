@@ -185,7 +185,7 @@ bool driver_settings_option(json_t *port, const char *key, const char *value)
 		json_object_set_new(driver_of(port), "kind", json_string(value));
 	} else if (strcmp(key, "device") == 0 || strcmp(key, "netns") == 0) {
 		json_object_set_new(driver_of(port), key, json_string(value));
-	} else if (strcmp(key, "driver-option") == 0) {
+	} else if (strcmp(key, DRIVER_OPTION_KEY) == 0) {
 		while (value != NULL) {
 			size_t length = strcspn(value, ";");
 

@@ -37,6 +37,9 @@ enum port_driver {
 #define DRIVER_OPTION_SIZE    128
 #define DRIVER_OPTIONS_MAX    16
 
+/* The one option of the command line's form that may be given again. */
+#define DRIVER_OPTION_KEY "driver-option"
+
 struct driver_settings {
 	enum port_driver kind;
 	char device[DRIVER_DEVICE_SIZE]; /* may be "" if external */

@@ -313,28 +313,37 @@ static char *next_word(char **rest)
 	return word;
 }
 
+/* One "key=value", which is written to. */
+static int split_option(json_t *object, json_t *seen, char *word,
+			int (*set)(json_t *, const char *, const char *, struct settings_error *),
+			struct settings_error *error)
+{
+	char *equals = strchr(word, '=');
+
+	if (equals == NULL)
+		return settings_fail(error, word, "'%.40s': an option is 'key=value'", word);
+	*equals = '\0';
+	if (json_object_get(seen, word) != NULL && strcmp(word, DRIVER_OPTION_KEY) != 0)
+		return settings_fail(error, word, "'%.40s' is given twice", word);
+	json_object_set_new(seen, word, json_true());
+	return set(object, word, equals + 1, error);
+}
+
 /* Takes "key=value,..."; `rest` is written to, and may be NULL. */
 static int split_options(json_t *object, char *rest,
 			 int (*set)(json_t *, const char *, const char *, struct settings_error *),
 			 struct settings_error *error)
 {
-	char *word = next_word(&rest);
+	json_t *seen = json_object();
+	char *word;
+	int result = 0;
 
-	while (word != NULL) {
-		char *equals = strchr(word, '=');
-
-		if (word[0] == '\0') {
-			word = next_word(&rest);
-			continue;
-		}
-		if (equals == NULL)
-			return settings_fail(error, word, "'%.40s': an option is 'key=value'", word);
-		*equals = '\0';
-		if (set(object, word, equals + 1, error) < 0)
-			return -EINVAL;
-		word = next_word(&rest);
+	while (result == 0 && (word = next_word(&rest)) != NULL) {
+		if (word[0] != '\0')
+			result = split_option(object, seen, word, set, error);
 	}
-	return 0;
+	json_decref(seen);
+	return result;
 }
 
 static int port_to_json(json_t *object, char *text, struct settings_error *error)

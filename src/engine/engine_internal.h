@@ -119,7 +119,10 @@ struct worker {
 	uint64_t load;              /* what it has moved since, in packets */
 	uint64_t copied_before;     /* bytes that are in the load already */
 	struct cpu_history history; /* of its CPU, when the load began */
-	uint32_t idle_switches;     /* of the CPU that was idle when a load was weighed last */
+	struct {
+		uint32_t cpu;
+		uint32_t switches;
+	} idle; /* the CPU that was idle when a load was weighed last, and what it had done */
 	/* the queues of which the last round found nothing new, and no reason for another turn before there is */
 	unsigned int peek_count;
 	struct peek {

@@ -631,12 +631,14 @@ static void leave(struct worker *worker)
 static void offer(struct worker *worker, bool full)
 {
 	struct worker *other = homes_find_idle(worker);
-	uint32_t switches = other ? vm_state_cpu_history(other->cpu).switches : 0;
+	uint32_t cpu = other ? other->cpu : CPU_NONE;
+	uint32_t switches = vm_state_cpu_history(cpu).switches;
+	bool stayed = cpu == worker->idle.cpu && switches == worker->idle.switches;
 
-	if (!other || switches != worker->idle_switches) {
-		worker->idle_switches = switches;
+	worker->idle.cpu = cpu;
+	worker->idle.switches = switches;
+	if (!other || !stayed)
 		return;
-	}
 	/* Where there is some time left half of them is enough. */
 	for (uint32_t i = 0; i < worker->active_count; i += full ? 1 : 2) {
 		uint32_t id = worker->active[i];

@@ -36,7 +36,7 @@ def expect(condition, text):
         raise Failure(text)
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=90):
     """Poll until condition() is true and return its value; an exception that it raises counts as not yet."""
     deadline = time.monotonic() + seconds
     while True:

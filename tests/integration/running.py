@@ -20,7 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests/guests"))
 BUILD = pathlib.Path(os.environ.get("LASTHOP_BUILD") or ROOT / "build").resolve()
-PATIENCE = 30  # seconds, for what must come but has no set time
+PATIENCE = 90  # seconds, for what must come but has no set time; a virtual machine may stand still for 20
 
 
 class Failure(Exception):

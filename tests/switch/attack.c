@@ -11,7 +11,6 @@
 
 #include "lib/clock.h"
 
-#define PATIENCE_NS   (20 * NS_PER_S)
 #define HEALTHY_FRAME 900u
 
 static void nap(long us)
@@ -123,24 +122,6 @@ void attack_expect_others(struct attack *attack)
 	}
 }
 
-/* A frame has arrived before its sender has its buffer back. */
-static void reclaim_all(struct netfront *nf)
-{
-	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
-
-	while (vq_driver_in_flight(&netfront_tx(nf, 0)->vq) > 0) {
-		assert_true(netfront_reclaim(nf, 0) >= 0);
-		assert_true(clock_now_ns() < deadline);
-	}
-}
-
-void attack_expect_traffic(struct attack *attack)
-{
-	testbed_expect_traffic(attack->evil, attack->peer, ATTACK_FRAME);
-	reclaim_all(attack->evil);
-	reclaim_all(attack->peer);
-}
-
 /*
  * There must be room for what is sent then: a port's queue that was full for longer than packets wait for it loses the
  * next one, too.
@@ -155,17 +136,29 @@ static void take_all(struct netfront *nf)
 	assert_int_equal(n, 0);
 }
 
-/* What was sent before may still wait for buffers, and all of the sender's be out. */
-static void take_until_sent(struct netfront *from, struct netfront *to)
+/*
+ * A frame has arrived before its sender has its buffer back. `taker`, who may be NULL, takes what comes meanwhile: what
+ * was sent may still wait for its buffers.
+ */
+static void reclaim_all(struct netfront *nf, struct netfront *taker)
 {
 	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 
-	take_all(to);
-	while (vq_driver_in_flight(&netfront_tx(from, 0)->vq) > 0) {
-		assert_true(netfront_reclaim(from, 0) >= 0);
-		take_all(to);
+	while (vq_driver_in_flight(&netfront_tx(nf, 0)->vq) > 0) {
+		if (taker != NULL)
+			take_all(taker);
+		assert_true(netfront_reclaim(nf, 0) >= 0);
 		assert_true(clock_now_ns() < deadline);
 	}
+	if (taker != NULL)
+		take_all(taker);
+}
+
+void attack_expect_traffic(struct attack *attack)
+{
+	testbed_expect_traffic(attack->evil, attack->peer, ATTACK_FRAME);
+	reclaim_all(attack->evil, NULL);
+	reclaim_all(attack->peer, NULL);
 }
 
 static void drain(struct netfront *from, struct netfront *to)
@@ -178,13 +171,14 @@ static void drain(struct netfront *from, struct netfront *to)
 	memset(marker + 14, 0xdd, sizeof(marker) - 14);
 	seed++;
 	memcpy(marker + 14, &seed, sizeof(seed));
-	take_until_sent(from, to);
+	/* All of the sender's buffers may be out. */
+	reclaim_all(from, to);
 	assert_int_equal(netfront_send_frame(from, 0, marker, sizeof(marker)), 0);
 	do {
 		size = testbed_receive(to, 0, NULL, received, sizeof(received));
 		assert_true(size > 0);
 	} while (size != sizeof(marker) || memcmp(received, marker, size) != 0);
-	reclaim_all(from);
+	reclaim_all(from, NULL);
 }
 
 void attack_drain(struct attack *attack)

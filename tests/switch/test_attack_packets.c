@@ -71,7 +71,7 @@ static uint32_t swallow(struct netfront *nf, uint32_t size)
 
 static uint32_t swallow_until(struct netfront *nf, uint32_t count, uint32_t size)
 {
-	uint64_t deadline = clock_now_ns() + 20 * NS_PER_S;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	uint32_t got = 0;
 
 	while (got < count && clock_now_ns() < deadline) {

@@ -16,7 +16,6 @@
 #define ENOUGH       100u /* copies made by two */
 #define ROUNDS_LEAST 50u
 #define STOP_EVERY   7u
-#define PATIENCE_NS  (120 * NS_PER_S) /* copies are handed to idle CPUs only, which a busy machine has now and then */
 
 struct end {
 	struct netfront *nf;

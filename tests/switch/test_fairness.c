@@ -19,7 +19,6 @@
 #include "testbed.h"
 #include "traffic.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define RECEIVER_ID 9
 #define FLOODER_ID  1
 #define OTHER_ID    2

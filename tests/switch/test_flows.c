@@ -13,9 +13,8 @@
 #include "testbed.h"
 #include "traffic.h"
 
-#define ENDS     4
-#define FLOWS    100000
-#define PATIENCE (20 * NS_PER_S)
+#define ENDS  4
+#define FLOWS 100000
 
 static const struct dp_port_add patient = {.wait_us = 10000000};
 static const struct traffic_frame some_frames[] = {{.size = 60}, {.size = 1514}, {.size = 200}};
@@ -48,7 +47,7 @@ static void stop(struct room *room)
 /* The next event of this type; others are thrown away. */
 static void wait_event(struct testbed *bed, enum dp_type type, struct datapath_event *event)
 {
-	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	struct pollfd poll_fd = {.fd = datapath_client_fd(bed->client), .events = POLLIN};
 	int error;
 
@@ -116,7 +115,7 @@ static void find_flow(void *arg, const struct dp_flow_info *info)
 
 static void expect_counters(struct testbed *bed, uint64_t id, uint64_t packets, uint64_t bytes, uint64_t cookie)
 {
-	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	struct counters counters;
 
 	/* They are written behind the packets. */
@@ -186,7 +185,7 @@ static void a_miss_without_an_answer(void **state)
 	static struct room room;
 	uint8_t frame[100], known[6];
 	struct stats_port stats;
-	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 
 	(void)state;
 	start(&room, 1);
@@ -246,7 +245,7 @@ static void answers_are_credit(void **state)
 	static struct room room;
 	uint8_t frame[64], got[64];
 	struct stats_port stats = {0};
-	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	uint32_t sent = 0, received = 0;
 	struct netfront_frame frames[32];
 	bool in_order = true;
@@ -299,14 +298,14 @@ static void a_scan_harms_nobody_else(void **state)
 		number += netfront_send_frame(room.ends[2], 0, scan, sizeof(scan)) == 0;
 		forget_events(&room.bed);
 		testbed_stats(&room.bed, room.ports[2], &stats);
-	} while (!stats.drops[DROP_UPCALL_LIMIT] && clock_now_ns() - begin < PATIENCE);
+	} while (!stats.drops[DROP_UPCALL_LIMIT] && clock_now_ns() - begin < PATIENCE_NS);
 	assert_int_not_equal(stats.drops[DROP_UPCALL_LIMIT], 0);
 	for (uint32_t round = 0; round < 50; round++) {
 		uint64_t sent = clock_now_ns();
 
 		testbed_frame(frame, sizeof(frame), (uint8_t)(100 + round), 1, round);
 		assert_int_equal(netfront_send_frame(room.ends[0], 0, frame, sizeof(frame)), 0);
-		for (bool answered = false; !answered && clock_now_ns() - sent < PATIENCE;) {
+		for (bool answered = false; !answered && clock_now_ns() - sent < PATIENCE_NS;) {
 			for (unsigned int i = 0; i < 32; i++) {
 				memcpy(scan + 2, &number, 4);
 				number += netfront_send_frame(room.ends[2], 0, scan, sizeof(scan)) == 0;
@@ -739,7 +738,7 @@ static void moved_under_traffic(void **state)
 		note_numbers(room.ends[1], seen, traffic.sent, &count, &last[0]);
 		note_numbers(room.ends[2], seen, traffic.sent, &count, &last[1]);
 	}
-	deadline = clock_now_ns() + PATIENCE;
+	deadline = clock_now_ns() + PATIENCE_NS;
 	while (count < traffic.sent && clock_now_ns() < deadline) {
 		note_numbers(room.ends[1], seen, traffic.sent, &count, &last[0]);
 		note_numbers(room.ends[2], seen, traffic.sent, &count, &last[1]);

@@ -33,7 +33,7 @@ struct pair {
 /* The port is up from its first pair on. */
 static void wait_pairs(struct pair *pair, uint32_t port, unsigned int pairs)
 {
-	uint64_t deadline = clock_now_ns() + 20 * NS_PER_S;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	struct dp_port_info info;
 
 	testbed_wait_state(&pair->bed, port, DP_PORT_UP);
@@ -155,7 +155,7 @@ static unsigned int crowd_receive(struct crowd *crowd)
 
 static void crowd_run(struct crowd *crowd, uint32_t packets)
 {
-	uint64_t deadline = clock_now_ns() + 20 * NS_PER_S;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	uint32_t target[CONNECTIONS];
 	bool done = false;
 
@@ -182,7 +182,7 @@ static void crowd_run(struct crowd *crowd, uint32_t packets)
 /* Until everything that was sent is there. */
 static void crowd_drain(struct crowd *crowd)
 {
-	uint64_t deadline = clock_now_ns() + 20 * NS_PER_S;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 
 	while (memcmp(crowd->got, crowd->sent, sizeof(crowd->got)) != 0 && clock_now_ns() < deadline) {
 		if (crowd_receive(crowd) == 0)
@@ -454,7 +454,7 @@ static void offloads_switched_under_traffic(void **state)
 			sched_yield();
 		}
 	}
-	deadline = clock_now_ns() + 20 * NS_PER_S;
+	deadline = clock_now_ns() + PATIENCE_NS;
 	while (state_of.bytes_got < state_of.bytes_sent && clock_now_ns() < deadline)
 		drink(&state_of, UINT32_MAX);
 	assert_int_equal(state_of.bytes_got, state_of.bytes_sent);

@@ -331,7 +331,7 @@ static void run_funnel(unsigned int senders, unsigned int workers, const struct 
 		};
 	}
 	testbed_wait_state(&bed, port, DP_PORT_UP);
-	deadline = clock_now_ns() + 120 * NS_PER_S; /* ThreadSanitizer on a busy machine */
+	deadline = clock_now_ns() + PATIENCE_NS;
 	while (funnel.total < senders * funnel.per_sender && clock_now_ns() < deadline) {
 		uint32_t before = funnel.total;
 

@@ -14,8 +14,7 @@
 #include "testbed.h"
 #include "traffic.h"
 
-#define FRAMES   20000
-#define PATIENCE (20 * NS_PER_S)
+#define FRAMES 20000
 
 static const struct dp_port_add patient = {.wait_us = 10000000};
 
@@ -110,7 +109,7 @@ static bool receive_some(struct stream *stream)
  */
 static void reconnect_unaware(struct netfront *nf)
 {
-	uint64_t deadline = clock_now_ns() + PATIENCE;
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
 	int error;
 
 	do {
@@ -142,7 +141,7 @@ static void killed_under_traffic(const struct netfront_config *config, bool unaw
 	start(&pair, config);
 	stream.from = pair.ends[0];
 	stream.to = pair.ends[1];
-	deadline = clock_now_ns() + PATIENCE;
+	deadline = clock_now_ns() + PATIENCE_NS;
 	while (stream.next < FRAMES && clock_now_ns() < deadline) {
 		if (deaths < 10 && stream.sent > (deaths + 1) * (FRAMES / 12)) {
 			testbed_kill(&pair.bed);
@@ -155,7 +154,7 @@ static void killed_under_traffic(const struct netfront_config *config, bool unaw
 			testbed_wait_state(&pair.bed, pair.ports[1], DP_PORT_UP);
 			reconnect(pair.ends[0], unaware);
 			deaths++;
-			deadline = clock_now_ns() + PATIENCE;
+			deadline = clock_now_ns() + PATIENCE_NS;
 		}
 		send_some(&stream);
 		if (!receive_some(&stream))

@@ -23,7 +23,6 @@
 #include "lib/compiler.h"
 
 #define PHASES       4
-#define PATIENCE_NS  (30 * NS_PER_S)
 #define THREADS      3u
 #define ENDS         4u /* of each thread */
 #define PORTS        (THREADS * ENDS)

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS ((int)(PATIENCE_NS / NS_PER_MS))
 
 /* The next request, which must be of this type and process. Returns its slot. */
 static uint32_t expect_request(const struct observer *observer, uint32_t type, pid_t pid)

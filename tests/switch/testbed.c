@@ -18,7 +18,6 @@
 #include "lib/fdpass.h"
 #include "lib/log.h"
 
-#define PATIENCE_NS   (20 * NS_PER_S)
 #define ETH_TYPE_TEST 0x88b5 /* for experiments */
 
 static void nap(void)

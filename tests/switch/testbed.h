@@ -16,11 +16,18 @@
 
 #include <sys/types.h>
 
+#include "lib/clock.h"
 #include "proto/datapath_client.h"
 #include "proto/stats_reader.h"
 #include "vhost/netfront.h"
 
 #define TESTBED_NAMES_MAX 128
+
+/*
+ * For what must come but has no set time. A virtual machine that tests run on may stand still for 20 s, and a
+ * sanitizer's program beside others may have a tenth of a CPU.
+ */
+#define PATIENCE_NS (120 * NS_PER_S)
 
 struct testbed {
 	char dir[64];

@@ -14,8 +14,7 @@
 #include "lib/clock.h"
 #include "testbed.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
-#define BURST       32
+#define BURST 32
 
 static struct frame sent, expected;
 static uint8_t got[FRAME_MAX + 64];

@@ -45,6 +45,28 @@ static void test_port(void **state)
 	assert_int_equal(port.wire.features_off, VIRTIO_BIT(VIRTIO_NET_F_MRG_RXBUF) | VIRTIO_BIT(29));
 }
 
+static void test_given_twice(void **state)
+{
+	static const char *const wrong[] = {
+		"a=/a,mtu=1500,mtu=1500",
+		"a=/a,bridge=b,mode=client,bridge=c",
+		"a=/a,mrg=off,csum=off,mrg=off",
+		"a,driver=tap,device=x,driver=tap",
+		"a,driver=tap,device=x,netns=n,netns=n",
+	};
+	struct bridge_settings bridge;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		assert_int_equal(port_settings_parse(&port, wrong[i], &error), -EINVAL);
+		assert_non_null(strstr(error.text, "given twice"));
+	}
+	assert_int_equal(bridge_settings_parse(&bridge, "b,mac-age=10,mac-age=20", &error), -EINVAL);
+	assert_int_equal(
+		port_settings_parse(&port, "a,driver=tap,device=x,driver-option=a=1,driver-option=b=2", &error), 0);
+	assert_int_equal(port.driver.option_count, 2);
+}
+
 static void test_relative_path(void **state)
 {
 	char cwd[256], expected[300];
@@ -304,11 +326,17 @@ static void test_bridge(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_port),         cmocka_unit_test(test_relative_path),
-		cmocka_unit_test(test_features),     cmocka_unit_test(test_json_round_trip),
-		cmocka_unit_test(test_port_refused), cmocka_unit_test(test_json_refused),
-		cmocka_unit_test(test_bridge),       cmocka_unit_test(test_driver),
-		cmocka_unit_test(test_driver_json),  cmocka_unit_test(test_driver_refused),
+		cmocka_unit_test(test_port),
+		cmocka_unit_test(test_given_twice),
+		cmocka_unit_test(test_relative_path),
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_json_round_trip),
+		cmocka_unit_test(test_port_refused),
+		cmocka_unit_test(test_json_refused),
+		cmocka_unit_test(test_bridge),
+		cmocka_unit_test(test_driver),
+		cmocka_unit_test(test_driver_json),
+		cmocka_unit_test(test_driver_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
