@@ -26,6 +26,7 @@
 
 #define HEARTBEAT_LATE_NS (3 * NS_PER_S)    /* they come once a second */
 #define CONNECT_LATE_NS   (10 * NS_PER_S)   /* not connected for so long: it hangs before or behind */
+#define SUSPECTED_NS      (1 * NS_PER_S)    /* seen to be silent for so long by us, who may have stood still as well */
 #define LOOK_NS           (100 * NS_PER_MS) /* between two looks, at least */
 #define PORT_RETRY_MIN_NS (50 * NS_PER_MS)  /* of a port that is not there: it will be in a moment */
 #define PORT_RETRY_MAX_NS (500 * NS_PER_MS)
@@ -59,6 +60,8 @@ struct run_driver {
 	struct run_output output;     /* of both, which are never there at once */
 	struct loop_timer late_timer; /* kills what does not end */
 	uint64_t connected_ns;        /* when it was last seen connected */
+	uint64_t silent_since_ns;     /* when it was last heard of, as of the look at suspected_ns */
+	uint64_t suspected_ns;
 	uint64_t port_wait_ns;
 	uint64_t restarts;
 	char last_end[96]; /* "": it has not ended yet */
@@ -130,8 +133,9 @@ static void driver_started(struct run_child *child)
 	driver->begun = true;
 	driver->killed = false;
 	driver->connected_ns = 0;
+	driver->suspected_ns = 0;
 	write_report(driver->drivers);
-	look_soon(driver->drivers, child->started_ns + HEARTBEAT_LATE_NS);
+	look_soon(driver->drivers, child->started_ns + HEARTBEAT_LATE_NS - SUSPECTED_NS);
 }
 
 static bool in_conflict(const struct run_driver *driver)
@@ -420,10 +424,28 @@ static void kill_hung(struct run_driver *driver, uint64_t silent_ns, bool connec
 	run_child_stop(&driver->child, SIGKILL);
 }
 
-/* Returns when the driver will be late unless it is heard of. */
+/*
+ * What is to be done with a driver that was last heard of at `sign`: returns when to look again, or 0 if it hangs. All
+ * of us may have stood still together (a host that is a VM was paused): who was silent is looked at twice.
+ */
+static uint64_t suspect(struct run_driver *driver, uint64_t sign, uint64_t limit, uint64_t now)
+{
+	uint64_t due = sign + limit;
+
+	if (now < due - SUSPECTED_NS)
+		return due - SUSPECTED_NS;
+	if (driver->suspected_ns == 0 || driver->silent_since_ns != sign) {
+		driver->silent_since_ns = sign;
+		driver->suspected_ns = now;
+	}
+	due = max(due, driver->suspected_ns + SUSPECTED_NS);
+	return now < due ? due : 0;
+}
+
+/* Returns when to look at it again. */
 static uint64_t check_driver(struct run_driver *driver, uint64_t now)
 {
-	uint64_t limit = CONNECT_LATE_NS, sign;
+	uint64_t limit = CONNECT_LATE_NS, sign, again;
 	struct stats_driver status;
 
 	sign = max(driver->child.started_ns, driver->connected_ns);
@@ -435,9 +457,12 @@ static uint64_t check_driver(struct run_driver *driver, uint64_t now)
 		limit = HEARTBEAT_LATE_NS;
 		sign = max(status.connected_ns, status.seen_ns);
 	}
-	if (now < sign + limit)
-		return sign + limit;
-	if (!is_standing_still(driver->drivers->core->pid))
+	again = suspect(driver, sign, limit, now);
+	if (again != 0)
+		return again;
+	if (is_standing_still(driver->drivers->core->pid))
+		driver->suspected_ns = 0;
+	else
 		kill_hung(driver, now - sign, limit == HEARTBEAT_LATE_NS);
 	return now + HEARTBEAT_LATE_NS;
 }

@@ -249,6 +249,20 @@ def core_is_killed(top):
     time.sleep(0.5)
     wait_up(switch, *names)
     expect("hangs" not in switch.said(), "a driver was taken for hung")
+    # Nor when all of them stood still, as on a host that was paused, and whoever watches runs again before the drivers.
+    everybody = (core, switch.process.pid, *pids.values())
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4.5)
+    for pid in everybody[:2]:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(0.3)
+    for pid in everybody[2:]:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(1.5)
+    wait_up(switch, *names)
+    expect("hangs" not in switch.said(), "a driver was taken for hung")
+    expect_equal({name: switch.driver(name)["pid"] for name in names}, pids)
     switch.stop()
     fakes.cleanup()
 
