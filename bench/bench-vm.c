@@ -7,9 +7,10 @@
  * arrives any more, and compare what the switch took with what it delivered (vm/report.c).
  *
  * In poll mode one thread serves all VMs (or one each, --threads). In irq mode each VM is a thread
- * that sleeps until its call descriptor is signalled; with --processes it is a process, which is
- * what a switch that asks the scheduler about its VMs finds behind the socket. The main thread only
- * sleeps, moves the phases on, and takes snapshots of the counters.
+ * that sleeps until its call descriptor is signalled; with --processes it is a process in a session
+ * of its own, which is what a switch that asks the scheduler about its VMs finds behind the socket,
+ * and what the scheduler weighs. The main thread only sleeps, moves the phases on, and takes
+ * snapshots of the counters.
  */
 #include <errno.h>
 #include <sched.h>
@@ -109,6 +110,8 @@ static void start_vm(struct vm *vm)
 	if (child > 0)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* On a host each VM has a control group. The scheduler weighs sessions against each other in the same way. */
+	setsid();
 	if (getppid() == parent)
 		live(vm);
 	vm->io->close(vm);
