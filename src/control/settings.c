@@ -313,10 +313,10 @@ static char *next_word(char **rest)
 	return word;
 }
 
+typedef int set_option(json_t *object, const char *key, const char *value, struct settings_error *error);
+
 /* One "key=value", which is written to. */
-static int split_option(json_t *object, json_t *seen, char *word,
-			int (*set)(json_t *, const char *, const char *, struct settings_error *),
-			struct settings_error *error)
+static int split_option(json_t *object, json_t *seen, char *word, set_option *set, struct settings_error *error)
 {
 	char *equals = strchr(word, '=');
 
@@ -330,9 +330,7 @@ static int split_option(json_t *object, json_t *seen, char *word,
 }
 
 /* Takes "key=value,..."; `rest` is written to, and may be NULL. */
-static int split_options(json_t *object, char *rest,
-			 int (*set)(json_t *, const char *, const char *, struct settings_error *),
-			 struct settings_error *error)
+static int split_options(json_t *object, char *rest, set_option *set, struct settings_error *error)
 {
 	json_t *seen = json_object();
 	char *word;

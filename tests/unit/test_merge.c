@@ -21,9 +21,10 @@ static struct forwarder *fwd;
 static char history[64];
 static enum { SERVES_NOBODY, SERVES_ONE, GIVES_ALL } turns;
 
-static void add_notice(void)
+static void add_notices(unsigned int count)
 {
-	fwd->notices.entries[fwd->notices.count++] = (struct notice){.port = 3, .packets = 1};
+	while (count-- > 0)
+		fwd->notices.entries[fwd->notices.count++] = (struct notice){.port = 3, .packets = 1};
 }
 
 void __wrap_call_give(struct worker *of, unsigned int index);
@@ -41,7 +42,7 @@ void __wrap_worker_serve_sparse(struct worker *of)
 {
 	strcat(history, "s");
 	if (turns == SERVES_ONE)
-		add_notice();
+		add_notices(1);
 	if (turns == GIVES_ALL)
 		of->fwd->notices.count = 0;
 }
@@ -139,13 +140,11 @@ static void others(void **state)
 static void before_each_call(void **state)
 {
 	(void)state;
-	for (unsigned int i = 0; i < 3; i++)
-		add_notice();
+	add_notices(3);
 	merge_notices(worker, false);
 	assert_string_equal(history, "scscsc");
 	assert_int_equal(fwd->notices.count, 0);
-	add_notice();
-	add_notice();
+	add_notices(2);
 	merge_give_all(worker);
 	assert_string_equal(history, "scscscscsc");
 	merge_notices(worker, true);
@@ -156,8 +155,7 @@ static void more_before_each_call(void **state)
 {
 	(void)state;
 	turns = SERVES_ONE;
-	for (unsigned int i = 0; i < 3; i++)
-		add_notice();
+	add_notices(3);
 	merge_notices(worker, false);
 	assert_string_equal(history, "scscsc");
 	assert_int_equal(fwd->notices.count, 3);
@@ -171,12 +169,10 @@ static void all_given_meanwhile(void **state)
 {
 	(void)state;
 	turns = GIVES_ALL;
-	for (unsigned int i = 0; i < 3; i++)
-		add_notice();
+	add_notices(3);
 	merge_notices(worker, false);
 	assert_string_equal(history, "s");
-	for (unsigned int i = 0; i < 3; i++)
-		add_notice();
+	add_notices(3);
 	merge_give_all(worker);
 	assert_string_equal(history, "ss");
 }
@@ -185,8 +181,7 @@ static void none_before_it_sleeps(void **state)
 {
 	(void)state;
 	worker->asleep = true;
-	add_notice();
-	add_notice();
+	add_notices(2);
 	merge_give_all(worker);
 	assert_string_equal(history, "cc");
 }
