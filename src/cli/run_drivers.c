@@ -60,7 +60,7 @@ struct run_driver {
 	struct run_output output;     /* of both, which are never there at once */
 	struct loop_timer late_timer; /* kills what does not end */
 	uint64_t connected_ns;        /* when it was last seen connected */
-	uint64_t silent_since_ns;     /* when it was last heard of, as of the look at suspected_ns */
+	uint64_t silent_since_ns;     /* when it was last heard of, as of the look at suspected_ns; 0: not suspected */
 	uint64_t suspected_ns;
 	uint64_t port_wait_ns;
 	uint64_t restarts;
@@ -133,7 +133,6 @@ static void driver_started(struct run_child *child)
 	driver->begun = true;
 	driver->killed = false;
 	driver->connected_ns = 0;
-	driver->suspected_ns = 0;
 	write_report(driver->drivers);
 	look_soon(driver->drivers, child->started_ns + HEARTBEAT_LATE_NS - SUSPECTED_NS);
 }
@@ -434,7 +433,7 @@ static uint64_t suspect(struct run_driver *driver, uint64_t sign, uint64_t limit
 
 	if (now < due - SUSPECTED_NS)
 		return due - SUSPECTED_NS;
-	if (driver->suspected_ns == 0 || driver->silent_since_ns != sign) {
+	if (driver->silent_since_ns != sign) {
 		driver->silent_since_ns = sign;
 		driver->suspected_ns = now;
 	}
@@ -461,7 +460,7 @@ static uint64_t check_driver(struct run_driver *driver, uint64_t now)
 	if (again != 0)
 		return again;
 	if (is_standing_still(driver->drivers->core->pid))
-		driver->suspected_ns = 0;
+		driver->silent_since_ns = 0;
 	else
 		kill_hung(driver, now - sign, limit == HEARTBEAT_LATE_NS);
 	return now + HEARTBEAT_LATE_NS;
